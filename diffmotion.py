@@ -1,0 +1,388 @@
+"""DiffMotion-v2: a diffusion model that turns speech features into full-body motion.
+
+The paper is "Audio is all in one: speech-driven gesture synthetics using WavLM pre-trained model"
+(arXiv 2308.05995). This file is all of it but the data; read it from top to bottom:
+
+    1. NoiseSchedule     how a pose dissolves into noise, and the one step back           (DDPM)
+    2. DiffMotion        the network that sees the noise: an adaLN causal transformer
+    3. samplers          from noise to motion: DDPM, DDIM, DPM-Solver++(2M)
+    4. generate          noise per frame, guidance, one clip at once or an endless stream
+
+Shapes: B clips, F frames (20 a second), P pose features (pose_dim), S speech features (speech_dim),
+W width of the network. Symbols are those of Ho et al. 2020: betas, alphas_cumprod (written abar_t), x0, x_t, eps.
+"""
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as fun
+
+
+# ------------------------------------------------------------------------------------------------
+# 1. The noise schedule
+# ------------------------------------------------------------------------------------------------
+class NoiseSchedule:
+    """Linear betas (Ho et al. 2020): x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, eps ~ N(0, 1).
+
+    betas, alphas_cumprod: float32 [num_steps]; entry t belongs to x_t, t = 0 is the cleanest.
+    beta_end is 2e-2 as in DDPM; the authors' own later configurations disagree (5e-2 and 8e-2), so it is a setting.
+    """
+
+    def __init__(self, num_steps=1000, beta_start=1e-4, beta_end=2e-2):
+        if not 0 < beta_start <= beta_end < 1 or num_steps < 1:
+            raise ValueError(f"betas must rise between 0 and 1 over at least one step, not {beta_start} to {beta_end} over {num_steps}")
+        self.num_steps, self.beta_start, self.beta_end = num_steps, beta_start, beta_end
+        # The product of a thousand factors is formed in float64: float32 would lose three digits of abar.
+        betas = torch.linspace(beta_start, beta_end, num_steps, dtype=torch.float64)
+        self.betas = betas.float()
+        self.alphas_cumprod = torch.cumprod(1 - betas, dim=0).float()
+
+    def settings(self):
+        """What __init__ needs to build it again."""
+        return dict(num_steps=self.num_steps, beta_start=self.beta_start, beta_end=self.beta_end)
+
+    def abar(self, t, like):
+        """abar_t for t [B] or an int, shaped to multiply with `like` [B, ...]; t = -1 is clean data, abar = 1."""
+        t = torch.as_tensor(t, device=like.device)
+        abar = self.alphas_cumprod.to(like.device)[t.clamp(min=0)].where(t >= 0, torch.ones((), device=like.device))
+        return abar.reshape(abar.shape + (1,) * (like.dim() - 1)) if abar.dim() else abar  # [B, 1, 1] or scalar
+
+    def add_noise(self, x0, t, noise):
+        """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise.   x0, noise [B, ...], t [B] -> x_t [B, ...]."""
+        abar = self.abar(t, x0)
+        return abar.sqrt() * x0 + (1 - abar).sqrt() * noise
+
+    def predict_x0(self, x_t, t, eps):
+        """The same equation solved for x0: what the data would be if eps were the noise.  -> [B, ...]."""
+        abar = self.abar(t, x_t)
+        return (x_t - (1 - abar).sqrt() * eps) / abar.sqrt()
+
+    def posterior(self, x0, x_t, t, t_previous=None):
+        """q(x_{t-1} | x_t, x0), equations 6 and 7 of Ho et al. -> (mean [B, ...], variance, broadcastable).
+
+        t_previous, if given, skips to an earlier step than t - 1: the chain on fewer steps is a chain with
+        larger betas, beta = 1 - abar_t / abar_previous (Nichol & Dhariwal 2021). t_previous = -1 is the data.
+        """
+        abar = self.abar(t, x_t)
+        abar_previous = self.abar(t - 1 if t_previous is None else t_previous, x_t)
+        alpha = abar / abar_previous
+        mean = (abar_previous.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - abar_previous) * x_t) / (1 - abar)
+        return mean, (1 - alpha) * (1 - abar_previous) / (1 - abar)
+
+
+# ------------------------------------------------------------------------------------------------
+# 2. The network: eps(x_t, t, speech)
+# ------------------------------------------------------------------------------------------------
+@dataclass
+class DiffMotionConfig:
+    """The size and the shape of the network."""
+    pose_dim: int                 # P, after constant features are dropped
+    speech_dim: int               # S: 40 log-mel bands, 20 MFCC, 768 of WavLM Base+
+    width: int = 1280             # the authors' width, depth and heads
+    depth: int = 12
+    heads: int = 16
+    attention_window: int = 400   # a frame sees itself and the 399 before it: 20 s, the authors' training window
+    adaln: str = "split"          # "split" (ours, cheaper) or "joint" (the paper's): see AdaLN
+    kernel: int = 5               # frames seen by the gesture encoder's convolution: 0.25 s
+    speech_reach: int = 12        # speech is heard this far back and ahead: 0.6 s, time to raise a hand for a stroke
+
+
+class AdaLN(nn.Module):
+    """Adaptive layer norm: a frame's condition says how its normalised features are scaled, shifted and gated.
+
+    The paper's condition is speech_n + step_t, and one linear layer reads it (form "joint"):
+        modulation = Linear(SiLU(speech_n + step_t))
+    We let what the speech says and what the noise level says add up after their own linear layers ("split"):
+        modulation = W_s SiLU(speech_n) + W_t SiLU(step_t)
+    so that the speech half, the costly one with a row for every frame, is the same at every diffusion step
+    and is computed once a clip. All weights start at zero: every gate is shut, a block begins as the identity.
+    """
+
+    def __init__(self, width, parts, form):
+        super().__init__()
+        if form not in ("split", "joint"):
+            raise ValueError(f"adaln is 'split' or 'joint', not {form!r}")
+        self.parts, self.form = parts, form
+        self.speech = nn.Linear(width, parts * width)            # in the joint form it reads the sum
+        if form == "split":
+            self.step = nn.Linear(width, parts * width, bias=False)
+        for layer in self.children():
+            for weight in layer.parameters():
+                nn.init.zeros_(weight)
+
+    def speech_half(self, speech):
+        """All that can be computed before the diffusion step is known. speech [B, F, W] -> [B, F, parts W or W]."""
+        return self.speech(fun.silu(speech)) if self.form == "split" else speech
+
+    def forward(self, half, step):
+        """half from speech_half, step [B, W] -> `parts` tensors [B, F, W]."""
+        if self.form == "split":
+            both = half + self.step(fun.silu(step))[:, None]     # [B, F, parts W]
+        else:
+            both = self.speech(fun.silu(half + step[:, None]))   # [B, F, parts W]
+        return both.chunk(self.parts, dim=-1)
+
+
+def rotate(x, position):
+    """Rotary positions (Su et al. 2021): turn pairs of features of x [B, heads, F, D] by position [F] * frequency.
+
+    The product of a turned query and a turned key depends on the distance of their frames alone, so no clip is
+    too long. The angles are formed in float64: at frame 72,000 (an hour) float32 would be 0.004 rad out.
+    """
+    half = x.shape[-1] // 2
+    frequency = 10000 ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
+    angle = position.double()[:, None] * frequency               # [F, D/2]
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]                          # [B, heads, F, D/2] each
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+def sliding_causal_mask(queries, keys, window, device=None):
+    """[queries, keys] bool: may this frame look at that one? Queries are the last `queries` of the `keys` frames.
+
+    Yes, if that frame is not later, and is one of the last `window` including this one.
+    """
+    query = torch.arange(keys - queries, keys, device=device)[:, None]       # [queries, 1]
+    key = torch.arange(keys, device=device)[None]                            # [1, keys]
+    return (key <= query) & (key > query - window)
+
+
+class Block(nn.Module):
+    """Attention over the past, then a two-layer network on each frame; adaLN modulates and gates both halves.
+
+        x = x + gate_1 * Attention(LayerNorm(x) * (1 + scale_1) + shift_1)
+        x = x + gate_2 * MLP(LayerNorm(x) * (1 + scale_2) + shift_2)
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        W = config.width
+        self.heads, self.window = config.heads, config.attention_window
+        self.adaln = AdaLN(W, 6, config.adaln)
+        self.norm = nn.LayerNorm(W, elementwise_affine=False)    # adaLN brings the scale and the shift
+        self.qkv = nn.Linear(W, 3 * W)
+        self.out = nn.Linear(W, W)
+        self.mlp = nn.Sequential(nn.Linear(W, 4 * W), nn.GELU(approximate="tanh"), nn.Linear(4 * W, W))
+
+    def forward(self, x, half, step, position, mask, cache=None):
+        """x [B, F, W] -> [B, F, W]. `cache`, a dict, holds the keys and values of the frames before these."""
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.adaln(half, step)
+        x = x + gate_1 * self.attention(self.norm(x) * (1 + scale_1) + shift_1, position, mask, cache)
+        return x + gate_2 * self.mlp(self.norm(x) * (1 + scale_2) + shift_2)
+
+    def attention(self, x, position, mask, cache):
+        B, F, W = x.shape
+        q, k, v = self.qkv(x).view(B, F, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)  # [B, heads, F, D] each
+        q, k = rotate(q, position), rotate(k, position)
+        if cache is not None:
+            if "k" in cache:
+                k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)  # [B, heads, past + F, D]
+            # clone: a view would keep the whole chunk's keys alive behind the few that are needed
+            cache["k"], cache["v"] = (z[:, :, max(0, z.shape[2] - self.window + 1):].clone() for z in (k, v))
+        y = fun.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.out(y.transpose(1, 2).reshape(B, F, W))      # [B, F, W]
+
+
+class DiffMotion(nn.Module):
+    """eps = model(x_t [B, F, P], t [B], speech [B, F, S]): the noise in x_t, for every frame at once.
+
+    Frame n of the answer depends on frames <= n of x_t, and on speech up to `speech_reach` frames ahead.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        W = config.width
+        if W % config.heads or (W // config.heads) % 2:
+            raise ValueError(f"width {W} does not divide into {config.heads} heads of even size")
+        # Condition encoder, behind WavLM or MFCC: each frame's condition hears its neighbourhood.
+        self.hear = nn.Conv1d(config.speech_dim, W, 2 * config.speech_reach + 1, padding=config.speech_reach)
+        self.understand = nn.Sequential(nn.SiLU(), nn.Linear(W, W))
+        self.no_speech = nn.Parameter(torch.zeros(W))            # stands for the speech when it is withheld
+        self.step = nn.Sequential(nn.Linear(W, W), nn.SiLU(), nn.Linear(W, W))
+        # Gesture encoder: one convolution over time. It is padded by hand, on the left only: see denoise.
+        self.gesture = nn.Conv1d(config.pose_dim, W, config.kernel)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        # Final layer: adaLN without a gate, then back to pose features. Zero: an untrained model predicts no noise.
+        self.final_adaln = AdaLN(W, 2, config.adaln)
+        self.final_norm = nn.LayerNorm(W, elementwise_affine=False)
+        self.final = nn.Linear(W, config.pose_dim)
+        nn.init.zeros_(self.final.weight)
+        nn.init.zeros_(self.final.bias)
+
+    def settings(self):
+        """What DiffMotionConfig(**settings) needs to build the same network again."""
+        return asdict(self.config)
+
+    def forward(self, x_t, t, speech, withheld=None):
+        """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
+        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)))
+
+    def encode_speech(self, speech, withheld=None):
+        """speech [B, F, S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech"."""
+        condition = self.understand(self.hear(speech.transpose(1, 2)).transpose(1, 2))  # [B, F, W]
+        if withheld is not None:
+            condition = torch.where(withheld[:, None, None], self.no_speech.to(condition.dtype), condition)
+        return condition
+
+    def speech_halves(self, condition):
+        """condition [B, F, W] -> what each adaLN can prepare before the noise level is known, a list."""
+        return [adaln.speech_half(condition) for adaln in [b.adaln for b in self.blocks] + [self.final_adaln]]
+
+    def denoise(self, x_t, t, halves, start=0, cache=None):
+        """One pass. x_t [B, F, P], t [B], halves from speech_halves -> eps [B, F, P].
+
+        For a stream, `start` is the index of the first frame and `cache` a dict, empty at first and kept
+        between the chunks of one diffusion step: it holds all that later frames can still see of earlier ones.
+        """
+        F, reach = x_t.shape[1], self.config.kernel - 1
+        before = x_t.new_zeros(x_t.shape[0], reach, x_t.shape[2])            # nothing comes before the first frame
+        past = 0
+        if cache is not None:
+            before = cache.get("x_t", before)
+            cache["x_t"] = torch.cat([before, x_t], dim=1)[:, F:].clone()    # [B, kernel - 1, P]
+            past = min(start, self.config.attention_window - 1)
+        x = self.gesture(torch.cat([before, x_t], dim=1).transpose(1, 2)).transpose(1, 2)    # [B, F, W]
+        step = self.step(sinusoid(t, self.config.width).to(x.dtype))         # [B, W]
+        position = torch.arange(start, start + F, device=x.device)
+        mask = None                                  # None: plain causal attention, which has the faster kernel
+        if past or F > self.config.attention_window:
+            mask = sliding_causal_mask(F, past + F, self.config.attention_window, x.device)
+        for n, block in enumerate(self.blocks):
+            x = block(x, halves[n], step, position, mask, None if cache is None else cache.setdefault(n, {}))
+        shift, scale = self.final_adaln(halves[-1], step)
+        return self.final(self.final_norm(x) * (1 + scale) + shift)          # [B, F, P]
+
+
+def sinusoid(t, width):
+    """The transformer's position code, for diffusion steps: t [B] -> [B, width], wavelengths 2 pi to 20,000 pi."""
+    frequency = torch.exp(-math.log(10000) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angle = t[:, None].float() * frequency                       # [B, width / 2]
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+# ------------------------------------------------------------------------------------------------
+# 3. Samplers.  Each is a generator of code no longer than its equation: it walks x from noise to data.
+#    predict_eps(x_t, t, k) is the network at the k-th of `steps` passes; fresh_noise() is like x, N(0, 1).
+# ------------------------------------------------------------------------------------------------
+def time_grid(num_steps, steps):
+    """`steps` of the num_steps diffusion steps, evenly spread from the noisiest down to 0: a list of ints."""
+    if not 1 <= steps <= num_steps:
+        raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
+    return torch.linspace(num_steps - 1, 0, steps, dtype=torch.float64).round().long().tolist()
+
+
+def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
+    """Ho et al. 2020, algorithm 2: draw x_{t-1} from the posterior at the predicted x0. x [B, F, P] ~ N(0, 1)."""
+    grid = time_grid(schedule.num_steps, steps)
+    for k, t in progress(list(enumerate(grid))):
+        t_previous = grid[k + 1] if k + 1 < steps else -1
+        x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
+        mean, variance = schedule.posterior(x0, x, t, t_previous)
+        x = mean + variance.sqrt() * fresh_noise() if t_previous >= 0 else mean
+    return x
+
+
+def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
+    """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start."""
+    grid = time_grid(schedule.num_steps, steps)
+    for k, t in progress(list(enumerate(grid))):
+        eps = predict_eps(x, t, k)
+        abar_previous = schedule.abar(grid[k + 1] if k + 1 < steps else -1, x)
+        x = abar_previous.sqrt() * schedule.predict_x0(x, t, eps) + (1 - abar_previous).sqrt() * eps
+    return x
+
+
+def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
+    """DPM-Solver++(2M), Lu et al. 2022: a second-order step along the same path as DDIM, at one pass a step.
+
+    With a = sqrt(abar), s = sqrt(1 - abar), lambda = log(a / s), h the step in lambda:
+        x <- (s' / s) x - a' (exp(-h) - 1) D,   D = x0 + (x0 - x0_last) h / (2 h_last)
+    The first step has no x0_last, and the last one ends at s' = 0, where the formula becomes x <- x0.
+    """
+    grid = time_grid(schedule.num_steps, steps)
+    x0_last = h_last = None
+    for k, t in progress(list(enumerate(grid))):
+        x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
+        if k + 1 == steps:
+            return x0
+        abar, abar_next = schedule.abar(t, x), schedule.abar(grid[k + 1], x)
+        s, s_next = (1 - abar).sqrt(), (1 - abar_next).sqrt()
+        h = (abar_next.sqrt() / s_next).log() - (abar.sqrt() / s).log()
+        D = x0 if x0_last is None else x0 + (x0 - x0_last) * h / (2 * h_last)
+        x = (s_next / s) * x - abar_next.sqrt() * torch.expm1(-h) * D
+        x0_last, h_last = x0, h
+
+
+SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp": sample_dpmpp}
+
+
+# ------------------------------------------------------------------------------------------------
+# 4. Generation
+# ------------------------------------------------------------------------------------------------
+class FrameNoise:
+    """Noise that belongs to its frame: a frame's draws depend on the seed, the clip and the frame, not on the chunk.
+
+    Frames are drawn in blocks of BLOCK with a generator each, on the CPU, so that a GPU gives the same motion.
+    Call it for the next draw: [B, stop - start, P].
+    """
+    BLOCK = 64
+
+    def __init__(self, seed, clips, start, stop, features, device):
+        first, last = start // self.BLOCK, (stop - 1) // self.BLOCK
+        self.inside = slice(start - first * self.BLOCK, stop - first * self.BLOCK)
+        self.features, self.device = features, device
+        # (seed, clip, block) -> one 63-bit seed; the odd multipliers keep neighbours far apart
+        self.generators = [[torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + clip * 0xC2B2AE3D27D4EB4F + block * 0x165667B19E3779F9)
+                                                          % 2 ** 63) for block in range(first, last + 1)] for clip in range(clips)]
+
+    def __call__(self):
+        draws = [torch.cat([torch.randn(self.BLOCK, self.features, generator=g) for g in row]) for row in self.generators]
+        return torch.stack(draws)[:, self.inside].to(self.device)            # [B, stop - start, P]
+
+
+@torch.no_grad()
+def generate_stream(model, schedule, speech, sampler="dpmpp", steps=25, guidance=1.0, seed=0, chunk=200, progress=iter):
+    """Motion for speech [B, F, S], in pieces [B, chunk, P] (the last one shorter); joined, they equal generate().
+
+    Nothing looks ahead in the motion, so a chunk needs of the past only what its network passes saw of it: for each
+    of the `steps` passes the keys and values of the last attention_window frames. Memory does not grow with F.
+
+    guidance g (Ho & Salimans 2022): eps = eps_none + g (eps_speech - eps_none). 1 is the model as trained,
+    more follows the speech more strictly; anything but 1 costs a second pass, made in the same batch.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {sampler!r}")
+    B, F, _ = speech.shape
+    guided = guidance != 1
+    time_grid(schedule.num_steps, steps)                         # complain now, before any work
+    condition = model.encode_speech(speech)                      # [B, F, W]
+    caches = [{} for _ in range(steps)] if F > chunk else [None] * steps
+    for start in range(0, F, chunk):
+        stop = min(start + chunk, F)
+        here = condition[:, start:stop]                          # [B, chunk, W]
+        if guided:
+            here = torch.cat([here, model.no_speech.to(here.dtype).expand_as(here)])     # [2B, chunk, W]
+        halves = model.speech_halves(here)
+
+        def predict_eps(x_t, t, k):
+            t = torch.full((len(here),), t, device=x_t.device)
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k])
+            if guided:
+                eps_speech, eps_none = eps.chunk(2)
+                eps = eps_none + guidance * (eps_speech - eps_none)
+            return eps
+
+        noise = FrameNoise(seed, B, start, stop, model.config.pose_dim, speech.device)
+        yield SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress)
+
+
+def generate(model, schedule, speech, sampler="dpmpp", steps=25, guidance=1.0, seed=0, progress=iter):
+    """Motion for speech [B, F, S] -> standardised pose features [B, F, P]. `steps` counts network passes.
+
+    Up to four attention windows all frames are made at once, as in the paper; beyond, in chunks that give the same
+    result, because the attention's mask would grow with the square of the length.
+    """
+    chunk = 4 * model.config.attention_window
+    return torch.cat(list(generate_stream(model, schedule, speech, sampler, steps, guidance, seed, chunk, progress)), dim=1)

@@ -1,0 +1,564 @@
+"""Motion: BVH files <-> arrays, rotations, forward kinematics, and the pose features the model sees.
+
+Reading order
+    1. rotations          Euler angles <-> matrix <-> exponential map
+    2. Motion             a skeleton and what it does, as arrays
+    3. read / write BVH   what real programs write, not what the format's page says
+    4. resampling         any frame rate to any other
+    5. PoseCodec          Motion <-> the standardised vectors that the diffusion model learns
+    6. strokes            when the hands beat, and how far
+
+Conventions, everywhere in this project
+    positions are in the file's own unit (usually centimetres), Y is up, angles inside are radians;
+    a rotation matrix R turns column vectors: v_parent = R @ v_child;
+    F frames, J joints (End Sites are not joints: they have no channels).
+"""
+import contextlib
+import os
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+
+class BvhError(ValueError):
+    """A motion file, or what it holds, cannot be used. The message names the file and says what to do."""
+
+
+# ------------------------------------------------------------------------------------------------
+# 1. Rotations.  All functions work on any number of leading dimensions, written "..." below.
+# ------------------------------------------------------------------------------------------------
+def euler_to_matrix(angles, order):
+    """Euler angles [..., k] in radians, about the axes in `order` (e.g. "ZXY") -> R [..., 3, 3].
+
+    BVH multiplies in channel order: R = R_Z @ R_X @ R_Y for "ZXY". Any axes and any number of them work.
+    """
+    angles = np.asarray(angles, dtype=np.float64)
+    R = np.broadcast_to(np.eye(3), angles.shape[:-1] + (3, 3)).copy()        # [..., 3, 3]
+    for n, axis in enumerate(order):
+        # Multiplying by a turn about one axis mixes the two other columns and leaves its own alone,
+        # so two column updates replace a 3x3 product: several times faster than matmul.
+        i, j = ("YZ", "ZX", "XY")["XYZ".index(axis)]
+        i, j = "XYZ".index(i), "XYZ".index(j)
+        cos, sin = np.cos(angles[..., n, None]), np.sin(angles[..., n, None])  # [..., 1]
+        column_i, column_j = R[..., i].copy(), R[..., j].copy()              # [..., 3]
+        R[..., i] = cos * column_i + sin * column_j
+        R[..., j] = cos * column_j - sin * column_i
+    return R
+
+
+def matrix_to_euler(R, order):
+    """R [..., 3, 3] -> angles [..., 3] in radians for three different axes, e.g. order "ZXY".
+
+    For R = R_i(a) R_j(b) R_k(c) the entry R[i, k] is +-sin(b), and the entries beside it give a and c.
+    At b = +-90 degrees (gimbal lock) only a +- c is determined; there c is set to 0.
+    """
+    i, j, k = ("XYZ".index(axis) for axis in order)
+    even = 1.0 if (j - i) % 3 == 1 else -1.0                     # is (i, j, k) a cyclic shift of XYZ?
+    b = np.arcsin(np.clip(even * R[..., i, k], -1, 1))
+    locked = np.abs(R[..., i, k]) > 1 - 1e-10
+    a = np.where(locked, np.arctan2(even * R[..., k, j], R[..., j, j]),
+                 np.arctan2(-even * R[..., j, k], R[..., k, k]))
+    c = np.where(locked, 0.0, np.arctan2(-even * R[..., i, j], R[..., i, i]))
+    return np.stack([a, b, c], axis=-1)                          # [..., 3]
+
+
+def exp_to_matrix(w):
+    """Exponential map w [..., 3] (axis times angle, radians) -> R [..., 3, 3].  Rodrigues' formula:
+
+    R = I + (sin t / t) K + ((1 - cos t) / t^2) K^2,  t = |w|,  K v = w x v.
+    np.sinc carries both factors through t = 0, since (1 - cos t) / t^2 = sinc(t/2)^2 / 2.
+    """
+    w = np.asarray(w, dtype=np.float64)
+    t = np.linalg.norm(w, axis=-1)[..., None, None]              # [..., 1, 1]
+    K = np.zeros(w.shape[:-1] + (3, 3))                          # [..., 3, 3]
+    K[..., 2, 1], K[..., 0, 2], K[..., 1, 0] = w[..., 0], w[..., 1], w[..., 2]
+    K[..., 1, 2], K[..., 2, 0], K[..., 0, 1] = -w[..., 0], -w[..., 1], -w[..., 2]
+    return np.eye(3) + np.sinc(t / np.pi) * K + 0.5 * np.sinc(t / (2 * np.pi)) ** 2 * (K @ K)
+
+
+def matrix_to_exp(R):
+    """R [..., 3, 3] -> exponential map [..., 3] with angle in [0, pi].
+
+    The textbook arccos((trace - 1) / 2) loses half the digits near 0 and all of the axis near pi, so we
+    pass through the quaternion (cos t/2, sin t/2 * axis), built from its largest entry (Shepperd 1978).
+    """
+    R = np.asarray(R, dtype=np.float64)
+    xx, yy, zz = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
+    a = R[..., 2, 1] - R[..., 1, 2]
+    b = R[..., 0, 2] - R[..., 2, 0]
+    c = R[..., 1, 0] - R[..., 0, 1]
+    d, e, f = R[..., 1, 0] + R[..., 0, 1], R[..., 0, 2] + R[..., 2, 0], R[..., 2, 1] + R[..., 1, 2]
+    # Row n is the quaternion (w, x, y, z) times 4 * its own n-th entry.
+    rows = np.stack([np.stack([1 + xx + yy + zz, a, b, c], -1), np.stack([a, 1 + xx - yy - zz, d, e], -1),
+                     np.stack([b, d, 1 - xx + yy - zz, f], -1), np.stack([c, e, f, 1 - xx - yy + zz], -1)],
+                    axis=-2)                                     # [..., 4, 4]
+    best = np.argmax(np.diagonal(rows, axis1=-2, axis2=-1), axis=-1)         # [...]
+    q = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]  # [..., 4]
+    q = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    q = np.where(q[..., :1] < 0, -q, q)                          # q and -q are one rotation: take t <= pi
+    sin_half = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)            # [..., 1]
+    t = 2 * np.arctan2(sin_half, q[..., :1])
+    return q[..., 1:] * np.where(sin_half > 1e-12, t / np.maximum(sin_half, 1e-12), 2.0)
+
+
+def mean_rotation(R):
+    """The rotation nearest to the average of R [n, 3, 3] (least squares, by SVD) -> [3, 3]."""
+    U, _, Vt = np.linalg.svd(np.mean(R, axis=0))
+    return U @ np.diag([1, 1, np.linalg.det(U @ Vt)]) @ Vt
+
+
+def turn_about_y(angle):
+    """Headings [...] in radians -> R [..., 3, 3] about the vertical; it carries +Z towards +X."""
+    return euler_to_matrix(np.asarray(angle)[..., None], "Y")
+
+
+# ------------------------------------------------------------------------------------------------
+# 2. Motion
+# ------------------------------------------------------------------------------------------------
+@dataclass
+class Motion:
+    """A skeleton and its movement. Arrays are float64."""
+    names: list            # J joint names, each parent before its children
+    parents: np.ndarray    # [J] index of the parent, -1 for the root
+    offsets: np.ndarray    # [J, 3] where a joint sits in its parent's frame at rest
+    channels: list         # J tuples such as ("Xposition", ..., "Zrotation"): what a BVH row holds
+    end_sites: list        # (joint index, name or "", (x, y, z)): finger tips, top of the head
+    frame_time: float      # seconds between frames
+    rotations: np.ndarray  # [F, J, 3, 3] in the parent's frame
+    positions: np.ndarray  # [F, J, 3] in the parent's frame: the offset, unless the joint has position channels
+
+    def __len__(self):
+        return len(self.rotations)
+
+    def world(self):
+        """Forward kinematics -> (orientations [F, J, 3, 3], positions [F, J, 3]) in the world.
+
+        A joint's place is its parent's place plus its own translation turned by all that is above it.
+        """
+        R, p = np.empty_like(self.rotations), np.empty_like(self.positions)
+        for j, parent in enumerate(self.parents):
+            if parent < 0:
+                R[:, j], p[:, j] = self.rotations[:, j], self.positions[:, j]
+            else:
+                R[:, j] = R[:, parent] @ self.rotations[:, j]
+                p[:, j] = p[:, parent] + (R[:, parent] @ self.positions[:, j, :, None])[..., 0]
+        return R, p
+
+    def joint_positions(self):
+        """World positions of the joints [F, J, 3], in the file's units."""
+        return self.world()[1]
+
+    def points(self):
+        """What one draws: joints, then End Sites -> (positions [F, J + E, 3], parents [J + E])."""
+        R, p = self.world()
+        ends = [p[:, j] + R[:, j] @ np.asarray(offset) for j, _, offset in self.end_sites]
+        points = np.concatenate([p] + [e[:, None] for e in ends], axis=1)    # [F, J + E, 3]
+        return points, np.concatenate([self.parents, [j for j, _, _ in self.end_sites]]).astype(int)
+
+    def body_height(self):
+        """Vertical extent of the body, averaged over the frames, in the file's units."""
+        y = self.points()[0][..., 1]
+        return float(np.mean(y.max(axis=1) - y.min(axis=1)))
+
+
+@contextlib.contextmanager
+def written_beside(path):
+    """Yields a temporary path beside `path` and renames it on success, so no half-written file is ever seen."""
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+# ------------------------------------------------------------------------------------------------
+# 3. BVH files
+# ------------------------------------------------------------------------------------------------
+CHANNEL_NAMES = {f"{axis}{kind}".lower(): f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
+
+
+def read_bvh(path):
+    """Read a BVH file -> Motion. Raises BvhError, naming the file, for anything that is not one sound take.
+
+    Position channels replace the joint's OFFSET (as in Blender, MotionBuilder and the ZEGGS data), on the
+    root and on inner joints alike. The rows must be as many as `Frames:` says: a file whose count lies has
+    usually been cut off in a transfer, and nobody would notice that the speech goes on without it.
+    """
+    text = Path(path).read_bytes().decode("utf-8-sig", errors="replace")
+    parts = re.split(r"^[ \t]*MOTION[ \t]*\r?$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
+    if len(parts) != 2 or "HIERARCHY" not in parts[0].upper():
+        raise BvhError(f"{path}: not a complete BVH file (no HIERARCHY and MOTION sections); export it again")
+    names, parents, offsets, channels, end_sites = _read_hierarchy(path, parts[0])
+    frame_time, rows = _read_rows(path, parts[1], sum(len(c) for c in channels))
+
+    F, J = len(rows), len(names)
+    rotations = np.broadcast_to(np.eye(3), (F, J, 3, 3)).copy()              # [F, J, 3, 3]
+    positions = np.broadcast_to(offsets, (F, J, 3)).copy()                   # [F, J, 3]
+    starts = np.cumsum([0] + [len(c) for c in channels])
+    by_order = {}                                    # joints with the same axis order are turned together
+    for j, joint_channels in enumerate(channels):
+        for n, channel in enumerate(joint_channels):
+            if channel.endswith("position"):
+                positions[:, j, "XYZ".index(channel[0])] = rows[:, starts[j] + n]
+        turns = [(starts[j] + n, c[0]) for n, c in enumerate(joint_channels) if c.endswith("rotation")]
+        by_order.setdefault("".join(axis for _, axis in turns), []).append((j, [column for column, _ in turns]))
+    for order, joints in by_order.items():
+        if order:
+            columns = np.array([column for _, column in joints])             # [joints, len(order)]
+            rotations[:, [j for j, _ in joints]] = euler_to_matrix(np.radians(rows[:, columns]), order)
+    return Motion(names, parents, offsets, channels, end_sites, frame_time, rotations, positions)
+
+
+def _read_hierarchy(path, text):
+    names, parents, offsets, channels, end_sites = [], [], [], [], []
+    stack, current = [], None                        # open braces; the joint or End Site being described
+    for line in re.sub(r"([{}])", r"\n\1\n", text).splitlines():             # braces may share a line
+        word, _, rest = line.strip().partition(" ") if "\t" not in line else line.strip().replace("\t", " ").partition(" ")
+        word, rest = word.upper(), rest.strip()
+        if word in ("ROOT", "JOINT"):
+            if word == "ROOT" and names:
+                raise BvhError(f"{path}: has two ROOT joints; split it into one file a body")
+            if word == "JOINT" and (not stack or not isinstance(stack[-1], int)):
+                raise BvhError(f"{path}: JOINT {rest!r} stands outside the hierarchy; export the file again")
+            if rest in names:
+                raise BvhError(f"{path}: two joints are named {rest!r}; rename one of them")
+            names.append(rest)
+            parents.append(stack[-1] if stack else -1)
+            offsets.append(None)
+            channels.append(())
+            current = len(names) - 1
+        elif word == "END":
+            if not stack or not isinstance(stack[-1], int):
+                raise BvhError(f"{path}: an End Site stands outside the hierarchy; export the file again")
+            current = ("end", stack[-1], rest.partition(" ")[2].strip())
+        elif word == "{":
+            stack.append(current)
+        elif word == "}":
+            if not stack:
+                raise BvhError(f"{path}: a closing brace too many in the hierarchy; export the file again")
+            stack.pop()
+            current = stack[-1] if stack else None
+        elif word == "OFFSET":
+            try:
+                offset = np.array(rest.split(), dtype=np.float64)
+            except ValueError:
+                offset = np.zeros(0)
+            if offset.shape != (3,) or not np.isfinite(offset).all() or current is None:
+                raise BvhError(f"{path}: OFFSET needs three numbers, found {rest[:40]!r}")
+            if isinstance(current, int):
+                offsets[current] = offset
+            else:
+                end_sites.append((current[1], current[2], tuple(offset.tolist())))
+        elif word == "CHANNELS" and isinstance(current, int):
+            count, *found = rest.split() or [""]
+            joint_channels = tuple(CHANNEL_NAMES.get(c.lower(), "") for c in found)
+            if count != str(len(found)) or "" in joint_channels or len(set(joint_channels)) < len(found):
+                raise BvhError(f"{path}: joint {names[current]!r} has CHANNELS {rest[:60]!r}, which cannot be read")
+            channels[current] = joint_channels
+        elif word and word != "HIERARCHY":
+            raise BvhError(f"{path}: {line.strip()[:40]!r} is no part of a BVH hierarchy; export the file again")
+    if not names or stack or any(offset is None for offset in offsets):
+        raise BvhError(f"{path}: the hierarchy breaks off; the file was cut, copy or export it again")
+    return names, np.array(parents), np.array(offsets), channels, end_sites
+
+
+def _read_rows(path, text, width):
+    header = re.match(r"\s*Frames:?\s*(\d+)\s+Frame\s+Time:?\s*(\S+)[ \t]*\r?(?:\n|$)", text, flags=re.IGNORECASE)
+    if not header:
+        raise BvhError(f"{path}: no 'Frames:' and 'Frame Time:' after MOTION; export the file again")
+    frames = int(header[1])
+    try:
+        frame_time = float(header[2])
+    except ValueError:
+        frame_time = float("nan")
+    if not 1e-4 <= frame_time <= 10:
+        raise BvhError(f"{path}: Frame Time is {header[2]!r}, not a number of seconds; correct it")
+    body = text[header.end():]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")               # how numpy says that it met something else than a number
+        try:
+            values = np.fromstring(body, sep=" ")
+        except (DeprecationWarning, ValueError):
+            odd = next((w for w in body.split() if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)\w*",
+                                                                    w, flags=re.IGNORECASE)), "?")
+            raise BvhError(f"{path}: {odd[:20]!r} stands among the numbers of the motion; export the file again") from None
+    if width == 0 or frames == 0 or len(values) == 0:
+        raise BvhError(f"{path}: holds no motion (Frames: {frames}, {width} channels, {len(values)} numbers)")
+    if len(values) != frames * width:
+        raise BvhError(f"{path}: {frames} frames of {width} channels need {frames * width} numbers, found {len(values)} "
+                       f"(= {len(values) / width:.6g} frames); it was cut off, or 'Frames:' is wrong: copy it again or correct it")
+    rows = values.reshape(frames, width)                                     # [F, channels]
+    if not np.isfinite(rows).all():
+        raise BvhError(f"{path}: frame {int(np.argwhere(~np.isfinite(rows))[0, 0])} holds NaN or infinity; "
+                       "cut it out or export the file again")
+    return frame_time, rows
+
+
+def write_bvh(path, motion):
+    """Write `motion` as BVH: the joints, names, offsets and channel orders that it came with.
+
+    Angles run on past 180 degrees instead of jumping, so that programs that interpolate do not spin a limb.
+    """
+    children = {j: [] for j in range(-1, len(motion.names))}
+    for j, parent in enumerate(motion.parents):
+        children[int(parent)].append(j)
+    ends = {}
+    for j, name, offset in motion.end_sites:
+        ends.setdefault(j, []).append((name, offset))
+    lines, file_order = ["HIERARCHY"], []
+
+    def numbers(offset):
+        return " ".join(f"{x:.6f}" for x in offset)
+
+    def joint(j, depth):
+        file_order.append(j)
+        tab = "\t" * depth
+        lines.extend([f"{tab}{'JOINT' if depth else 'ROOT'} {motion.names[j]}", tab + "{",
+                      f"{tab}\tOFFSET {numbers(motion.offsets[j])}",
+                      f"{tab}\tCHANNELS {len(motion.channels[j])} {' '.join(motion.channels[j])}".rstrip()])
+        for child in children[j]:
+            joint(child, depth + 1)
+        for name, offset in ends.get(j, []):
+            lines.extend([f"{tab}\tEnd Site {name}".rstrip(), f"{tab}\t{{", f"{tab}\t\tOFFSET {numbers(offset)}", f"{tab}\t}}"])
+        lines.append(tab + "}")
+
+    joint(0, 0)
+    columns = []                                     # one [F] array a channel, in the order of the file
+    for j in file_order:
+        axes = "".join(c[0] for c in motion.channels[j] if c.endswith("rotation"))
+        order = axes + "".join(axis for axis in "XYZ" if axis not in axes)   # a hinge has fewer than three
+        angles = np.degrees(np.unwrap(matrix_to_euler(motion.rotations[:, j], order), axis=0))  # [F, 3]
+        for channel in motion.channels[j]:
+            axis = channel[0]
+            columns.append(angles[:, order.index(axis)] if channel.endswith("rotation")
+                           else motion.positions[:, j, "XYZ".index(axis)])
+    rows = np.stack(columns, axis=1)                                         # [F, channels]
+    row_format = " ".join(["%.6f"] * rows.shape[1])
+    lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {motion.frame_time:.9g}"]
+    lines += [row_format % tuple(row) for row in rows.tolist()]
+    with written_beside(path) as beside:
+        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------
+# 4. Resampling
+# ------------------------------------------------------------------------------------------------
+def resample(motion, fps):
+    """The same motion at `fps` frames a second: frame n is the pose at n / fps seconds, from frame 0 on.
+
+    Rotations go along the shortest arc between their two neighbours (slerp), R0 exp(u log(R0^T R1)):
+    dropping frames of a 29.97 fps file would be up to half a frame out, and drift against the sound.
+    """
+    rate = 1 / motion.frame_time
+    count = int(np.floor((len(motion) - 1) * fps / rate + 1e-6)) + 1
+    at = np.minimum(np.arange(count) * rate / fps, len(motion) - 1)          # in source frames, [count]
+    # 0.016667 is meant as 1/60: within a hundredth of a frame of a whole one, take that one as it is.
+    at = np.where(np.abs(at - np.round(at)) < 1e-2, np.round(at), at) if abs(rate / fps - round(rate / fps)) < 1e-3 else at
+    before = np.minimum(at.astype(int), max(len(motion) - 2, 0))
+    after = np.minimum(before + 1, len(motion) - 1)
+    u = at - before                                                          # [count], 0..1
+    R0, R1 = motion.rotations[before], motion.rotations[after]               # [count, J, 3, 3]
+    if np.all((u == 0) | (u == 1)):
+        rotations = np.where((u == 0)[:, None, None, None], R0, R1)
+    else:
+        rotations = R0 @ exp_to_matrix(u[:, None, None] * matrix_to_exp(np.swapaxes(R0, -1, -2) @ R1))
+    w = u[:, None, None]
+    positions = (1 - w) * motion.positions[before] + w * motion.positions[after]  # [count, J, 3]
+    return replace(motion, frame_time=1 / fps, rotations=rotations, positions=positions)
+
+
+# ------------------------------------------------------------------------------------------------
+# 5. Pose features
+# ------------------------------------------------------------------------------------------------
+class PoseCodec:
+    """Motion <-> standardised pose features [frames, pose_dim] at `fps`, one vector a frame.
+
+    Columns before the constant ones are dropped, for J joints of which joint 0 is the root:
+        0:2    root's step since the last frame, over the ground, seen from the last frame's facing
+        2      change of facing since the last frame, radians
+        3      root's height
+        4:7    root's tilt: what is left of its rotation without the facing, exponential map
+        then   3 a joint: rotation as exponential map
+        then   3 a joint: translation in the parent's frame (constant, so dropped, in most files)
+    Steps and turns instead of places: a gesture is the same wherever one stands and faces.
+    Rotations are measured from each joint's mean, R_mean^T R. An exponential map jumps where the angle
+    passes 180 degrees; measured from the mean, no joint of a human gets there, whatever the rest pose.
+    Everything needed to decode is in state(), plain numbers and strings, which travels in the checkpoint.
+    """
+    # Features that move less than this over the whole corpus are called constant and keep their mean:
+    # 0.001 radian is 0.06 degrees, 0.0001 of the height 0.2 mm, below what mocap resolves.
+    CONSTANT_ANGLE, CONSTANT_SHARE_OF_HEIGHT = 1e-3, 1e-4
+
+    def __init__(self, state):
+        """From what state() returned."""
+        self._state = state
+        self.fps = state["fps"]
+        self.names, self.parents = state["names"], np.array(state["parents"])
+        self.offsets = np.array(state["offsets"])                            # [J, 3]
+        self.channels = [tuple(c) for c in state["channels"]]
+        self.end_sites = [(j, name, tuple(offset)) for j, name, offset in state["end_sites"]]
+        self.mean_rotations = np.array(state["mean_rotations"])              # [J, 3, 3]
+        self.forward = np.array(state["forward"])                            # [3] in the root's own frame
+        self.facing = state["facing"]                                        # radians
+        self.height = state["height"]                                        # body height, file units
+        self.mean, self.std = np.array(state["mean"]), np.array(state["std"])  # [all features]
+        self.kept = np.array(state["kept"], dtype=int)                       # columns that vary
+        self.pose_dim = len(self.kept)
+
+    def state(self):
+        """Everything that __init__ needs, as plain Python numbers, strings, lists."""
+        return self._state
+
+    @classmethod
+    def fit(cls, motions, fps=20):
+        """Learn what is constant, the means and the deviations from the training motions (any rate).
+
+        20 frames a second is the authors' rate. The motions must share their joints; bone lengths may differ.
+        """
+        motions = [resample(m, fps) for m in motions]
+        first = motions[0]
+        state = dict(fps=fps, names=list(first.names), parents=first.parents.tolist(), channels=[list(c) for c in first.channels],
+                     end_sites=[[j, name, list(offset)] for j, name, offset in first.end_sites],
+                     offsets=first.offsets.tolist(), height=float(np.mean([m.body_height() for m in motions])))
+        # The facing is where a fixed direction in the root's own frame points over the ground. Any direction
+        # that stays level will do: the file's axis farthest from the root's average "up", made level.
+        up = np.mean(np.concatenate([m.rotations[:, 0, 1, :] for m in motions]), axis=0)
+        up /= np.linalg.norm(up)
+        axis = np.eye(3)[2 if abs(up[2]) < 0.7 else int(np.argmin(np.abs(up)))]
+        forward = axis - up * (up @ axis)
+        state["forward"] = (forward / np.linalg.norm(forward)).tolist()
+        headings = np.concatenate([_heading(m.rotations[:, 0], np.array(state["forward"])) for m in motions])
+        state["facing"] = float(np.arctan2(np.sin(headings).mean(), np.cos(headings).mean()))
+        turned = [np.concatenate([(turn_about_y(-_heading(m.rotations[:, 0], np.array(state["forward"])))
+                                   @ m.rotations[:, 0])[:, None], m.rotations[:, 1:]], axis=1) for m in motions]
+        turned = np.concatenate(turned)                                      # [all frames, J, 3, 3]
+        state["mean_rotations"] = [mean_rotation(turned[:, j]).tolist() for j in range(len(first.names))]
+        columns = 7 + 6 * (len(first.names) - 1)
+        codec = cls({**state, "mean": [0.0] * columns, "std": [1.0] * columns, "kept": list(range(columns))})
+        features = np.concatenate([codec._features(m) for m in motions])     # [all frames, columns]
+        allowed = np.full(columns, cls.CONSTANT_ANGLE)
+        length = [0, 1, 3] + list(range(7 + 3 * (len(first.names) - 1), columns))
+        allowed[length] = cls.CONSTANT_SHARE_OF_HEIGHT * state["height"]
+        allowed[[0, 1, 2]] /= 100                    # steps and turns add up over a take: a slow walk is not constant
+        kept = np.ptp(features, axis=0) > allowed
+        state.update(mean=features.mean(axis=0).tolist(), std=np.where(kept, features.std(axis=0), 1.0).tolist(),
+                     kept=np.flatnonzero(kept).tolist())
+        return cls(state)
+
+    def encode(self, motion):
+        """Motion at any rate -> [frames, pose_dim] float32, mean 0 and deviation 1 over the training set."""
+        if list(motion.names) != list(self.names) or list(motion.parents) != list(self.parents):
+            odd = sorted(set(motion.names) ^ set(self.names))[:3]
+            raise BvhError(f"another skeleton: {len(motion.names)} joints instead of {len(self.names)}"
+                           + (f", {', '.join(odd)} on one side only" if odd else ", in another order"))
+        features = self._features(resample(motion, self.fps))                # [F, columns]
+        return ((features - self.mean) / self.std)[:, self.kept].astype(np.float32)  # [F, pose_dim]
+
+    def _features(self, motion):
+        root_R, root_p = motion.rotations[:, 0], motion.positions[:, 0]      # [F, 3, 3], [F, 3]
+        heading = np.unwrap(_heading(root_R, self.forward))                  # [F]
+        level = turn_about_y(-heading)                                       # [F, 3, 3]
+        step = np.diff(root_p, axis=0, prepend=root_p[:1])                   # [F, 3], 0 at the first frame
+        step[1:] = (level[:-1] @ step[1:, :, None])[..., 0]                  # seen from the last frame's facing
+        turn = np.diff(heading, prepend=heading[:1])                         # [F]
+        R = motion.rotations.copy()                                          # [F, J, 3, 3]
+        R[:, 0] = level @ root_R
+        w = matrix_to_exp(np.swapaxes(self.mean_rotations, -1, -2) @ R)      # [F, J, 3]
+        F = len(motion)
+        return np.concatenate([step[:, [0, 2]], turn[:, None], root_p[:, 1:2], w.reshape(F, -1),
+                               motion.positions[:, 1:].reshape(F, -1)], axis=1)  # [F, 7 + 6 (J - 1)]
+
+    def start_of(self, motion):
+        """(x, z, facing) at the first frame: what steps and turns leave out, for decode(start=...)."""
+        x, _, z = motion.positions[0, 0]
+        return float(x), float(z), float(_heading(motion.rotations[:1, 0], self.forward)[0])
+
+    def decode(self, pose, start=None):
+        """Features [frames, pose_dim] -> Motion at self.fps, from `start` = (x, z, facing radians).
+
+        By default it stands at the origin and faces as the training set did on average.
+        """
+        pose = np.asarray(pose, dtype=np.float64)
+        features = np.tile(self.mean, (len(pose), 1))                        # [F, columns]
+        features[:, self.kept] += pose * self.std[self.kept]
+        x, z, facing = start or (0.0, 0.0, self.facing)
+        F, J = len(features), len(self.names)
+        heading = facing + np.cumsum(features[:, 2])                         # [F]
+        before = np.concatenate([[facing], heading[:-1]])                    # the last frame's facing
+        step = np.stack([features[:, 0], np.zeros(F), features[:, 1]], axis=1)       # [F, 3]
+        path = np.cumsum((turn_about_y(before) @ step[..., None])[..., 0], axis=0)   # [F, 3]
+        R = self.mean_rotations @ exp_to_matrix(features[:, 4:4 + 3 * J].reshape(F, J, 3))  # [F, J, 3, 3]
+        R[:, 0] = turn_about_y(heading) @ R[:, 0]
+        root = np.stack([x + path[:, 0], features[:, 3], z + path[:, 2]], axis=1)    # [F, 3]
+        positions = np.concatenate([root[:, None], features[:, 4 + 3 * J:].reshape(F, J - 1, 3)], axis=1)
+        return Motion(list(self.names), self.parents, self.offsets, self.channels, self.end_sites,
+                      1 / self.fps, R, positions)
+
+
+def _heading(R, forward):
+    """Where `forward` [3] of the root's frame points over the ground: R [F, 3, 3] -> radians [F], 0 is +Z."""
+    pointing = R @ forward                                                   # [F, 3]
+    return np.arctan2(pointing[:, 0], pointing[:, 2])
+
+
+# ------------------------------------------------------------------------------------------------
+# 6. Strokes: the beat detector, the same for recorded and for generated motion
+# ------------------------------------------------------------------------------------------------
+STROKE_SPEED = 0.25      # body heights a second (42 cm/s for a person of 1.7 m): above retraction, below a soft beat
+STROKE_GAP = 0.3         # seconds between strokes of one hand; faster is one movement
+
+
+def hand_joints(motion):
+    """Indices of the (left, right) wrist, found by name: the first joint of a side called hand or wrist."""
+    found = []
+    for side in ("left", "right"):
+        named = [j for j, name in enumerate(motion.names) if side in name.lower() and re.search("hand|wrist", name.lower())]
+        if not named:
+            raise BvhError(f"no {side} hand among the joints ({', '.join(motion.names[:6])}, ...); name it like {side.title()}Hand")
+        found.append(named[0])
+    return found
+
+
+def find_strokes(motion):
+    """Beats of the hands -> (times [n] in seconds, drops [n] in body heights, sides [n]: 0 left, 1 right), by time.
+
+    A stroke is a moment at which a wrist falls fastest, seen from the hips: a local maximum of its downward speed
+    above STROKE_SPEED, with none higher within STROKE_GAP. Between frames the time is the top of the parabola through
+    three speeds. The drop is from the last top to the next bottom of the wrist. Of two hands that beat
+    together (within 0.15 s) the larger stroke counts.
+    """
+    positions, height, fps = motion.joint_positions(), motion.body_height(), 1 / motion.frame_time
+    if len(motion) < 3:
+        return np.zeros(0), np.zeros(0), np.zeros(0, int)
+    strokes = []
+    for side, j in enumerate(hand_joints(motion)):
+        y = (positions[:, j, 1] - positions[:, 0, 1]) / height               # [F] in body heights
+        falling = -np.gradient(y) * fps                                      # [F] body heights a second
+        gap = int(round(STROKE_GAP * fps))
+        padded = np.pad(falling, gap, constant_values=-np.inf)
+        highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * gap + 1).max(axis=1)  # [F]
+        for n in np.flatnonzero((falling == highest) & (falling > STROKE_SPEED)):
+            top, bottom = n, n
+            while top > 0 and y[top - 1] > y[top]:
+                top -= 1
+            while bottom + 1 < len(y) and y[bottom + 1] < y[bottom]:
+                bottom += 1
+            bend = 0.0
+            if 0 < n < len(y) - 1:
+                before, here, after = falling[n - 1:n + 2]
+                bend = 0.5 * (before - after) / min(before - 2 * here + after, -1e-9)
+            strokes.append(((n + np.clip(bend, -0.5, 0.5)) / fps, y[top] - y[bottom], side))
+    strokes.sort()
+    kept = []
+    for stroke in strokes:
+        if kept and stroke[2] != kept[-1][2] and stroke[0] - kept[-1][0] < 0.15:
+            kept[-1] = max(stroke, kept[-1], key=lambda s: s[1])
+        else:
+            kept.append(stroke)
+    times, drops, sides = zip(*kept) if kept else ((), (), ())
+    return np.array(times), np.array(drops), np.array(sides, dtype=int)

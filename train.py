@@ -1,0 +1,249 @@
+"""Training, by hand:   python train.py                      the talking puppet, ten minutes on two CPU cores
+                       python train.py --data FOLDER         your own paired BVH and sound files
+
+Everything the paper asks for is in one loop below: draw windows, draw noise levels, add noise, predict it, take the
+mean squared error (equation 14 of Ho et al. 2020). What lands in --out:
+
+    last.pt         the model and all that sampling needs, and what --resume needs
+    loss.png        the loss curve
+    sample-N.png    what the model does after N steps to a held-out take
+    scores.json     the puppet's scores, at the end
+"""
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import evaluate
+from data import CheckpointError, Corpus, CorpusError, Parser, find_pairs, load_take, run_script
+from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule
+from motion import written_beside
+from sample import Generator, plot_motion, read_checkpoint
+from wavlm_loader import SpeechFeatures
+
+
+@dataclass
+class Settings:
+    """Everything that one can set; the comment is the help text. The defaults are for the puppet on two CPU cores."""
+    data: str = "puppet"            # 'puppet' (written on first use), or a folder of paired BVH and sound files
+    features: str = "mel"           # what is heard: mel, mfcc or wavlm (the paper's)
+    out: str = "runs/puppet"        # folder for the checkpoint, the pictures and the scores
+    steps: int = 2600               # optimiser steps; what two cores do in eight minutes
+    batch: int = 16                 # windows a step; the authors' 36 are for a GPU
+    window: int = 160               # frames a window: 8 s, two or three phrases of the puppet (the authors': 400)
+    width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
+    depth: int = 4                  # transformer blocks
+    heads: int = 4                  # attention heads
+    attention_window: int = 100     # frames a frame can look back; below --window, so that it is used as it was trained
+    adaln: str = "split"            # "joint" is the paper's form: see AdaLN in diffmotion.py
+    lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
+    warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
+    clip: float = 0.5               # gradient norm is clipped here (the authors' value)
+    weight_decay: float = 0.01      # AdamW's default
+    ema: float = 0.998              # decay of the averaged weights, which are what gets sampled: a memory of 500 steps
+    drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
+    diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
+    beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
+    fps: float = 20                 # motion frames a second (the authors' value)
+    seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
+    save_every: int = 250           # steps between checkpoints
+    picture_every: int = 1000       # steps between pictures of a sample
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"   # cpu or cuda
+    wavlm_checkpoint: str = ""      # WavLM Base+ weights, for --features wavlm
+
+
+def parse():
+    """Settings and --resume from the command line; the help texts are the comments of Settings."""
+    parser = Parser(prog="train.py", description="Train DiffMotion-v2.", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    source = Path(__file__).read_text(encoding="utf-8").split("class Settings")[1].split("\n\n")[0]
+    for field in fields(Settings):
+        comment = next(line for line in source.splitlines() if line.startswith(f"    {field.name}:")).rpartition("# ")[2]
+        parser.add_argument("--" + field.name.replace("_", "-"), type=field.type, default=field.default, help=comment)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out where its last checkpoint was written, with its settings")
+    args = vars(parser.parse_args())
+    resume, settings = args.pop("resume"), Settings(**args)
+    for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
+        if getattr(settings, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
+    if settings.width % settings.heads or settings.width // settings.heads % 2:
+        parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
+    if settings.features not in ("mel", "mfcc", "wavlm"):
+        parser.error(f"--features is mel, mfcc or wavlm, not {settings.features!r}")
+    if settings.adaln not in ("split", "joint"):
+        parser.error(f"--adaln is split or joint, not {settings.adaln!r}")
+    return settings, resume
+
+
+def learning_rate(step, s):
+    """Linear warm-up, then half a cosine down to zero: the last steps average out what the first ones stirred up."""
+    if step < s.warmup:
+        return s.lr * (step + 1) / s.warmup
+    return s.lr * 0.5 * (1 + math.cos(math.pi * (step - s.warmup) / max(1, s.steps - s.warmup)))
+
+
+def has_bf16(device):
+    """Does this device multiply bfloat16 in hardware? (On a CPU without, it is emulated and slower than float32.)"""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def save(path, model, ema, optimiser, schedule, corpus, settings, step, losses):
+    """Write a checkpoint beside and rename it: a run killed in the middle of this still has the last one."""
+    state = dict(format="diffmotion", model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
+                 codec=corpus.codec.state(), speech=corpus.features.settings(), speech_scale=list(corpus.speech_scale),
+                 training=dict(settings=asdict(settings), step=step, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict()))
+    with written_beside(path) as beside:
+        torch.save(state, beside)
+
+
+def plot_loss(path, losses, every):
+    """The loss curve: each mean over `every` steps, and a running mean. Most of the loss is noise that nobody can predict."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    steps = (np.arange(len(losses)) + 1) * every
+    figure, axes = plt.subplots(figsize=(8, 4), constrained_layout=True)
+    axes.plot(steps, losses, color="#bbbbbb", lw=1, label=f"mean of {every} steps")
+    wide = min(20, len(losses))
+    axes.plot(steps[wide - 1:], np.convolve(losses, np.ones(wide) / wide, mode="valid"), color="#2e6f9e", lw=2, label=f"mean of {wide * every} steps")
+    axes.set(yscale="log", xlabel="step", ylabel="mean squared error of the predicted noise")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    with written_beside(path) as beside:
+        figure.savefig(beside, dpi=100, format="png")
+    plt.close(figure)
+
+
+CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
+
+
+def main():
+    settings, resume = parse()
+    out = Path(settings.out)
+    saved = None
+    if resume:
+        saved = read_checkpoint(out / "last.pt")
+        if "training" not in saved:
+            raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
+        before = Settings(**saved["training"]["settings"])
+        for field in fields(Settings):               # a setting given with --resume must not be ignored in silence
+            given, old = getattr(settings, field.name), getattr(before, field.name)
+            if given not in (field.default, old) and field.name not in ("out", "device", "wavlm_checkpoint"):
+                raise CheckpointError(f"--{field.name.replace('_', '-')} {given}: the run in {out} was started with {old}; leave it out, or start anew in another --out")
+        settings = Settings(**{**asdict(before), "out": settings.out, "device": settings.device, "wavlm_checkpoint": settings.wavlm_checkpoint})
+    s = settings
+    out.mkdir(parents=True, exist_ok=True)
+    if s.data == "puppet" and not evaluate.PUPPET.exists():
+        import puppet
+        puppet.write_corpus(evaluate.PUPPET)
+    pairs = find_pairs(evaluate.PUPPET if s.data == "puppet" else s.data)
+
+    # ---- data: everything in memory, on the device -----------------------------------------------------------
+    features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, device=s.device)
+    corpus = Corpus(pairs["train"], features).to(s.device, s.window)
+    print(f"{len(pairs['train'])} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
+
+    # ---- model -----------------------------------------------------------------------------------------------
+    torch.manual_seed(s.seed)
+    model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim, s.width, s.depth, s.heads, s.attention_window, s.adaln)).to(s.device)
+    ema = copy.deepcopy(model).requires_grad_(False)
+    schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
+    # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    others = [p for p in model.parameters() if p.dim() < 2]
+    optimiser = torch.optim.AdamW([dict(params=matrices, weight_decay=s.weight_decay), dict(params=others, weight_decay=0.0)],
+                                  lr=s.lr, betas=(0.9, 0.99), fused=True)
+    bf16 = has_bf16(s.device)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
+    first, losses = 0, []                            # losses: mean of every CHECK_EVERY steps
+    if saved:
+        if saved["model"] != model.settings():
+            raise CheckpointError(f"{out / 'last.pt'}: the data in {s.data} is not what the run was started with; restore it or start anew")
+        model.load_state_dict(saved["training"]["weights"])
+        ema.load_state_dict(saved["ema"])
+        optimiser.load_state_dict(saved["training"]["optimiser"])
+        first, losses = saved["training"]["step"], saved["training"]["losses"]
+
+    def checkpoint(step):
+        save(out / "last.pt", model, ema, optimiser, schedule, corpus, s, step, losses)
+
+    generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device)
+    shown = (pairs["valid"] or pairs["train"])[0]    # the take that the pictures show
+    shown_speech = load_take(*shown)[1][:12 * 16_000]
+
+    # ---- the loop --------------------------------------------------------------------------------------------
+    started, recent = time.time(), []
+    model.train()
+    bar = tqdm(range(first, s.steps), initial=first, total=s.steps, desc="training", unit="step", smoothing=0.05)
+    step = first
+    try:
+        for step in bar:
+            # Each step draws from a seed of its own, so that a resumed run draws what the killed one would have drawn.
+            random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
+            x0, speech = corpus.batch(s.batch, random)                       # [B, F, P], [B, F, S]
+            t = torch.randint(s.diffusion_steps, (s.batch,), generator=random).to(s.device)
+            eps = torch.randn(x0.shape, generator=random).to(s.device)       # [B, F, P]
+            withheld = (torch.rand(s.batch, generator=random) < s.drop).to(s.device)
+
+            x_t = schedule.add_noise(x0, t, eps)
+            with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
+                predicted = model(x_t, t, speech, withheld)                  # [B, F, P]
+            loss = torch.mean((eps - predicted.float()) ** 2)
+
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, s)
+            optimiser.step()
+            # The first average is short: at step n it forgets what is older than about n / 10 steps.
+            decay = min(s.ema, (step + 1) / (step + 10))
+            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+
+            recent.append(loss.detach())
+            if len(recent) == CHECK_EVERY or step + 1 == s.steps:
+                values = torch.stack(recent).tolist()
+                bad = [not math.isfinite(v) for v in values]
+                if any(bad):
+                    at = step + 1 - len(values) + bad.index(True)
+                    kept = f"{out / 'last.pt'} keeps the last good checkpoint" if (out / "last.pt").exists() else "no checkpoint was due before it"
+                    raise CheckpointError(f"the loss is not a number at step {at}; {kept}; try a smaller --lr, now {s.lr:g}")
+                losses.append(sum(values) / len(values))
+                recent = []
+                bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
+                if (step + 1) % s.save_every < CHECK_EVERY and not recent and (step + 1) % CHECK_EVERY == 0:
+                    checkpoint(step + 1)
+                if (step + 1) % s.picture_every < CHECK_EVERY and step + 1 < s.steps:
+                    picture = generator(generator.hear(shown_speech), steps=25, seed=s.seed)[0]
+                    plot_motion(out / f"sample-{step + 1}.png", f"{shown[0].stem} after {step + 1} steps", picture, shown_speech)
+    except KeyboardInterrupt:
+        bar.close()
+        if recent:
+            print("\nstopped between two checks of the loss; going back to the last checkpoint loses a few steps")
+        raise SystemExit(f"\nstopped at step {step}; continue with: python train.py --out {out} --resume")
+    if first < s.steps:
+        checkpoint(s.steps)
+        print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps; {out / 'last.pt'} written")
+    if losses:
+        plot_loss(out / "loss.png", losses, CHECK_EVERY)
+
+    # ---- what has it learnt? ---------------------------------------------------------------------------------
+    picture = generator(generator.hear(shown_speech), steps=25, seed=s.seed)[0]
+    plot_motion(out / f"sample-{s.steps}.png", f"{shown[0].stem} after {s.steps} steps", picture, shown_speech)
+    if pairs["test"]:
+        scores = evaluate.evaluate(generator, pairs["test"], s.seed)
+        evaluate.print_table(scores)
+        with written_beside(out / "scores.json") as beside:
+            beside.write_text(json.dumps(dict(scores=scores, settings=asdict(s)), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_script(main)
