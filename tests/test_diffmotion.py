@@ -1,0 +1,276 @@
+"""The paper's part, against other implementations and known answers."""
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import diffmotion as dm
+from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule
+
+
+def small_model(seed=0, **settings):
+    """A small network whose weights are all random: with the gates at zero, every test of it would pass."""
+    torch.manual_seed(seed)
+    model = DiffMotion(DiffMotionConfig(**{**dict(pose_dim=6, speech_dim=5, width=16, depth=2, heads=2, attention_window=8, kernel=3, speech_reach=2), **settings}))
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    return model.eval()
+
+
+# ---- the schedule ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("beta_end", [2e-2, 5e-2, 8e-2])
+def test_schedule_and_one_reverse_step_are_those_of_diffusers(beta_end):
+    diffusers = pytest.importorskip("diffusers")
+    theirs = diffusers.DDPMScheduler(num_train_timesteps=1000, beta_start=1e-4, beta_end=beta_end, beta_schedule="linear",
+                                     clip_sample=False, variance_type="fixed_small")
+    ours = NoiseSchedule(1000, 1e-4, beta_end)
+    assert torch.allclose(ours.betas, theirs.betas, rtol=1e-5)
+    # theirs is a float32 product of 1000 factors; its own rounding is about 1e-4
+    assert torch.allclose(ours.alphas_cumprod, theirs.alphas_cumprod, rtol=3e-4, atol=1e-12)
+    x0, noise = torch.randn(3, 7, 4), torch.randn(3, 7, 4)
+    for t in (0, 1, 10, 500, 999):
+        at = torch.full((3,), t)
+        assert torch.allclose(ours.add_noise(x0, at, noise), theirs.add_noise(x0, noise, at), atol=1e-5)
+        x_t, eps = torch.randn(3, 7, 4), torch.randn(3, 7, 4)
+        step = theirs.step(eps, t, x_t, generator=torch.Generator().manual_seed(0))
+        x0_predicted = ours.predict_x0(x_t, at, eps)
+        assert torch.allclose(x0_predicted, step.pred_original_sample, rtol=1e-3, atol=1e-3)
+        mean, variance = ours.posterior(x0_predicted, x_t, at)
+        z = torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(0))
+        expected = mean + (variance.sqrt() * z if t > 0 else 0)
+        assert torch.allclose(expected, step.prev_sample, rtol=1e-3, atol=2e-4), t
+
+
+def test_noise_variance_stays_one_at_every_step():
+    schedule, noise = NoiseSchedule(), torch.randn(20_000)
+    x0 = torch.randn(20_000)
+    for t in (0, 100, 500, 999):
+        assert schedule.add_noise(x0, torch.tensor(t), noise).var().item() == pytest.approx(1, abs=0.03)
+
+
+def test_predicting_x0_undoes_adding_noise():
+    schedule, x0, noise = NoiseSchedule(), torch.randn(4, 9, 3).double(), torch.randn(4, 9, 3).double()
+    t = torch.tensor([0, 10, 300, 700])
+    assert torch.allclose(schedule.predict_x0(schedule.add_noise(x0, t, noise), t, noise), x0, atol=1e-9)
+
+
+def test_posterior_is_bayes_rule():
+    """Mean and variance from equations 6 and 7 equal the product of the two Gaussians that they come from."""
+    schedule, t = NoiseSchedule(100, 1e-4, 0.1), 40
+    beta, abar, before = (float(v) for v in (schedule.betas[t], schedule.alphas_cumprod[t], schedule.alphas_cumprod[t - 1]))
+    x0, x_t = 0.7, -0.4
+    # q(x_{t-1} | x0) = N(sqrt(before) x0, 1 - before);  q(x_t | x_{t-1}) = N(sqrt(1 - beta) x_{t-1}, beta)
+    precision = 1 / (1 - before) + (1 - beta) / beta
+    mean = (math.sqrt(before) * x0 / (1 - before) + math.sqrt(1 - beta) * x_t / beta) / precision
+    ours = schedule.posterior(torch.tensor([[x0]]), torch.tensor([[x_t]]), torch.tensor([t]))
+    assert ours[0].item() == pytest.approx(mean, rel=1e-4) and ours[1].item() == pytest.approx(1 / precision, rel=1e-3)
+
+
+def test_a_schedule_that_makes_no_sense_is_refused():
+    for bad in (dict(beta_start=0.0), dict(beta_end=1.0), dict(beta_start=0.1, beta_end=0.01), dict(num_steps=0)):
+        with pytest.raises(ValueError):
+            NoiseSchedule(**bad)
+
+
+# ---- the network -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("adaln", ["split", "joint"])
+def test_an_untrained_model_predicts_no_noise(adaln):
+    model = DiffMotion(DiffMotionConfig(6, 5, 16, 2, 2, adaln=adaln))
+    assert torch.equal(model(torch.randn(2, 9, 6), torch.tensor([0, 999]), torch.randn(2, 9, 5)), torch.zeros(2, 9, 6))
+
+
+def test_gates_start_shut_so_that_a_block_starts_as_the_identity():
+    model = DiffMotion(DiffMotionConfig(6, 5, 16, 1, 2))
+    x, block = torch.randn(2, 9, 16), model.blocks[0]
+    half, step = block.adaln.speech_half(torch.randn(2, 9, 16)), torch.randn(2, 16)
+    assert torch.equal(block(x, half, step, torch.arange(9), None), x)
+
+
+@pytest.mark.parametrize("adaln", ["split", "joint"])
+@pytest.mark.parametrize("frames", [7, 30])      # within the attention window, and beyond it
+def test_a_frame_does_not_change_when_later_frames_do(adaln, frames):
+    model, t = small_model(adaln=adaln), torch.tensor([50])
+    x, speech = torch.randn(1, frames, 6), torch.randn(1, frames, 5)
+    changed = x.clone()
+    changed[:, 5:] += 1
+    before, after = model(x, t, speech), model(changed, t, speech)
+    assert torch.allclose(before[:, :5], after[:, :5], atol=1e-6)
+    assert (before[:, 5:] - after[:, 5:]).abs().amax(dim=-1).min() > 1e-3        # and the others do: the test can fail
+
+
+def test_speech_is_heard_as_far_ahead_as_promised_and_no_farther():
+    model, t = small_model(), torch.tensor([50])
+    x, speech = torch.randn(1, 12, 6), torch.randn(1, 12, 5)
+    changed = speech.clone()
+    changed[:, 8] += 1                               # speech_reach is 2: frames from 6 on may know
+    difference = (model(x, t, speech) - model(x, t, changed)).abs().amax(dim=-1)[0]
+    assert difference[:6].max() < 1e-6 and difference[6] > 1e-4
+
+
+def test_a_frame_sees_just_its_attention_window():
+    model = small_model(depth=1, kernel=1)
+    x, speech, t = torch.randn(1, 20, 6), torch.randn(1, 20, 5), torch.tensor([5])
+    changed = x.clone()
+    changed[:, 3] += 1
+    difference = (model(x, t, speech) - model(changed, t, speech)).abs().amax(dim=-1)[0]
+    assert difference[3:11].min() > 1e-5 and difference[11:].max() < 1e-6        # window 8: frames 3 to 10
+
+
+def test_positions_are_relative():
+    """The same frames later in the clip give the same answer: that is why no clip is too long."""
+    model, t = small_model(depth=1), torch.tensor([5])
+    x, speech = torch.randn(1, 10, 6), torch.randn(1, 10, 5)
+    halves = model.speech_halves(model.encode_speech(speech))
+    assert torch.allclose(model.denoise(x, t, halves), model.denoise(x, t, halves, start=100_000), atol=1e-4)
+
+
+def test_split_and_joint_adaln_are_what_their_equations_say():
+    torch.manual_seed(0)
+    speech, step, silu = torch.randn(2, 5, 8), torch.randn(2, 8), torch.nn.functional.silu
+    for form in ("split", "joint"):
+        layer = dm.AdaLN(8, 3, form)
+        for p in layer.parameters():
+            torch.nn.init.normal_(p)
+        W, b = layer.speech.weight, layer.speech.bias
+        if form == "split":
+            expected = silu(speech) @ W.T + b + (silu(step) @ layer.step.weight.T)[:, None]
+        else:
+            expected = silu(speech + step[:, None]) @ W.T + b
+        assert torch.allclose(torch.cat(layer(layer.speech_half(speech), step), -1), expected, atol=1e-5)
+
+
+def test_withheld_speech_leaves_no_trace():
+    model, x, t = small_model(), torch.randn(2, 9, 6), torch.tensor([5, 5])
+    hidden = torch.tensor([True, False])
+    one, other = (model(x, t, torch.randn(2, 9, 5), hidden) for _ in range(2))
+    assert torch.equal(one[0], other[0]) and not torch.allclose(one[1], other[1])
+
+
+# ---- the samplers ------------------------------------------------------------------------------------------------
+MEANS, SPREAD = torch.tensor([[-1.5, 0.5], [1.0, -1.0], [1.2, 1.4]]), 0.25
+
+
+def exact_eps(schedule):
+    """The best possible noise prediction for three Gaussian blobs: eps = -sqrt(1 - abar) * gradient of log p_t, in closed form."""
+    def predict(x, t, k):
+        abar = schedule.alphas_cumprod[t]
+        variance = abar * SPREAD ** 2 + 1 - abar
+        difference = abar.sqrt() * MEANS - x[..., None, :]                   # [..., 3 blobs, 2]
+        weight = torch.softmax(-difference.square().sum(-1) / (2 * variance), dim=-1)[..., None]
+        return -(1 - abar).sqrt() * (weight * difference).sum(-2) / variance
+    return predict
+
+
+@pytest.mark.parametrize("sampler,steps", [("ddpm", 1000), ("ddpm", 100), ("ddim", 100), ("dpmpp", 25)])
+def test_each_sampler_recovers_a_two_dimensional_distribution(sampler, steps):
+    schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
+    n = 6000
+    noise = lambda: torch.randn(1, n, 2, generator=random)
+    passes = []
+
+    def predict(x, t, k):
+        passes.append(t)
+        return exact_eps(schedule)(x, t, k)
+
+    x = dm.SAMPLERS[sampler](predict, schedule, noise(), steps, noise)[0]
+    assert len(passes) == steps, "steps counts the passes of the network"
+    nearest = torch.cdist(x, MEANS).argmin(dim=1)
+    for blob in range(3):
+        own = x[nearest == blob]
+        assert len(own) / n == pytest.approx(1 / 3, abs=0.03)
+        assert torch.allclose(own.mean(0), MEANS[blob], atol=0.05)
+        assert own.std(0).mean().item() == pytest.approx(SPREAD, rel=0.15)
+
+
+@pytest.mark.parametrize("name,steps", [("ddim", 10), ("dpmpp", 10), ("dpmpp", 1), ("dpmpp", 2), ("ddpm", 50)])
+def test_samplers_walk_the_path_that_diffusers_walks(name, steps):
+    diffusers = pytest.importorskip("diffusers")
+    # DDPM on a full chain of 50 steps, its noise drawn from two equal generators
+    schedule = NoiseSchedule(50 if name == "ddpm" else 1000)
+    common = dict(num_train_timesteps=schedule.num_steps, beta_start=1e-4, beta_end=2e-2, beta_schedule="linear")
+    if name == "ddim":
+        theirs = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+    elif name == "dpmpp":
+        theirs = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero",
+                                                       lower_order_final=True)
+    else:
+        theirs = diffusers.DDPMScheduler(**common, clip_sample=False)
+    grid = dm.time_grid(schedule.num_steps, steps)
+    if name == "ddim":
+        theirs.num_inference_steps = 9               # their step goes from t to t - 1000 // 9 = t - 111, as our grid of 10 does
+        eps_at, x = exact_eps(schedule), torch.randn(1, 64, 2)
+        ours = dm.sample_ddim(eps_at, schedule, x, steps, None)
+        for t in grid:
+            x = theirs.step(eps_at(x, t, 0), t, x, eta=0.0).prev_sample
+    elif name == "dpmpp":
+        theirs.set_timesteps(timesteps=grid) if steps > 1 else theirs.set_timesteps(1)
+        eps_at, x = exact_eps(schedule), torch.randn(1, 64, 2)
+        ours = dm.sample_dpmpp(eps_at, schedule, x, steps, None)
+        for t in theirs.timesteps:
+            x = theirs.step(eps_at(x, int(t), 0), t, x).prev_sample
+    else:
+        theirs.set_timesteps(steps)
+        eps_at, start = exact_eps(schedule), torch.randn(1, 64, 2)
+        ours_random, their_random = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+        ours = dm.sample_ddpm(eps_at, schedule, start, steps, lambda: torch.randn(start.shape, generator=ours_random))
+        x = start
+        for t in theirs.timesteps:
+            x = theirs.step(eps_at(x, int(t), 0), t, x, generator=their_random).prev_sample
+    assert torch.allclose(ours, x, atol=2e-3), (ours - x).abs().max()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
+def test_the_step_grid_runs_from_the_noisiest_to_the_cleanest(steps):
+    grid = dm.time_grid(1000, steps)
+    assert len(set(grid)) == steps and grid[0] == 999 and (grid[-1] == 0 or steps == 1) and grid == sorted(grid, reverse=True)
+
+
+def test_a_number_of_steps_that_makes_no_sense_is_refused():
+    for steps in (0, -1, 1001):
+        with pytest.raises(ValueError, match="steps"):
+            dm.generate(small_model(), NoiseSchedule(), torch.randn(1, 5, 5), steps=steps)
+
+
+# ---- generation --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("adaln", ["split", "joint"])
+@pytest.mark.parametrize("sampler,guidance", [("ddpm", 1.0), ("ddim", 1.0), ("dpmpp", 1.0), ("dpmpp", 2.0)])
+def test_chunks_joined_are_the_whole(sampler, guidance, adaln):
+    """The property that the causal design buys: endless speech, with the result of all frames at once."""
+    model, schedule, speech = small_model(adaln=adaln), NoiseSchedule(), torch.randn(2, 31, 5)
+    settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3)
+    whole = dm.generate(model, schedule, speech, **settings)
+    for chunk in (1, 7, 16, 31):
+        pieces = list(dm.generate_stream(model, schedule, speech, chunk=chunk, **settings))
+        assert [p.shape[1] for p in pieces] == [min(chunk, 31 - n) for n in range(0, 31, chunk)]
+        assert (torch.cat(pieces, 1) - whole).abs().max() < 1e-3 * whole.abs().max()
+
+
+def test_a_seed_gives_one_motion_and_another_seed_another():
+    model, speech = small_model(), torch.randn(1, 20, 5)
+    one, same, other = (dm.generate(model, NoiseSchedule(), speech, steps=4, seed=s) for s in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.allclose(one, other)
+
+
+def test_a_clips_noise_does_not_depend_on_its_length():
+    model, speech = small_model(), torch.randn(1, 90, 5)
+    long = dm.generate(model, NoiseSchedule(), speech, steps=4)
+    short = dm.generate(model, NoiseSchedule(), speech[:, :70], steps=4)
+    assert torch.allclose(long[:, :68], short[:, :68], atol=1e-3 * long.abs().max().item())    # the last two hear ahead
+
+
+def test_guidance_mixes_the_two_predictions():
+    """With one DDIM step the answer is linear in eps, so guided = none + g (speech - none) holds for the answers too."""
+    model, speech = small_model(), torch.randn(1, 9, 5)
+    a, b, c = (dm.generate(model, NoiseSchedule(), speech, sampler="ddim", steps=1, guidance=g).double() for g in (0.0, 1.0, 2.5))
+    assert torch.allclose(c, a + 2.5 * (b - a), rtol=1e-3, atol=1e-3 * a.abs().max().item())
+
+
+def test_frame_noise_is_standard_normal_and_differs_between_frames_clips_and_draws():
+    noise = dm.FrameNoise(0, 2, 0, 2000, 10, "cpu")
+    one, two = noise(), noise()
+    for x in (one, two):
+        assert abs(x.mean()) < 0.02 and abs(x.std() - 1) < 0.02
+    flat = torch.stack([one[0].flatten(), one[1].flatten(), two[0].flatten(), one[0].roll(1, 0).flatten(), one[0].roll(64, 0).flatten()])
+    assert (torch.corrcoef(flat) - torch.eye(5)).abs().max() < 0.04
+    assert torch.equal(dm.FrameNoise(0, 2, 37, 300, 10, "cpu")(), one[:, 37:300])

@@ -1,0 +1,347 @@
+"""The scripts, run as people run them: the whole path, odd names, bad input, runs that are killed."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, TINY, run, shared_files
+from test_speech import KINDS, damaged, tone
+
+import data
+import evaluate
+import motion as M
+import sample
+from wavlm_loader import load_audio
+
+
+def assert_one_error_line(done, *words):
+    """Exit status 2, one line on standard error that starts with error:, no traceback."""
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line and "it/s" not in line]
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    for word in words:
+        assert word in lines[0], (word, lines[0])
+
+
+# ---- sample.py ---------------------------------------------------------------------------------------------------
+def test_speech_files_of_any_name_become_motion_page_and_picture(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "my talk (2) ü.wav", tone(2.03, 44_100) * (np.arange(int(2.03 * 44_100)) % 9000 < 5000), 44_100)
+    soundfile.write(tmp_path / "other.mp3", np.stack([tone(1.5, 24_000)] * 2, axis=1), 24_000)
+    (tmp_path / "again").mkdir()
+    soundfile.write(tmp_path / "again" / "other.flac", tone(1), 8_000)           # the stem of another file
+    out = tmp_path / "where I want it"
+    done = run("sample.py", tmp_path / "my talk (2) ü.wav", tmp_path / "other.mp3", tmp_path / "again" / "other.flac",
+               "--checkpoint", tiny_run / "last.pt", "--out", out, "--steps", 4)
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in out.iterdir()) == sorted(f"{s}.{e}" for s in ("my talk (2) ü", "other", "other-2") for e in ("bvh", "html", "png"))
+    assert len(M.read_bvh(out / "my talk (2) ü.bvh")) == 41                      # ceil(2.03 * 20)
+    page = (out / "my talk (2) ü.html").read_text()
+    assert "__DATA__" not in page and "data:audio/wav;base64," in page
+    assert not re.search(r"(src|href)=[\"']https?:", page), "the page must work offline"
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.051, 1.0, 7.999])
+def test_the_motion_never_ends_before_the_speech(tiny_run, seconds):
+    generator = sample.load_generator(tiny_run / "last.pt")
+    waveform = torch.randn(int(seconds * 16_000))
+    motion, = generator(generator.hear(waveform), steps=2)
+    assert len(motion) == int(np.ceil(round(len(waveform) / 800, 9)))
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp"])
+def test_each_sampler_and_guidance_can_be_chosen_and_a_seed_repeats(tiny_run, tmp_path, sampler):
+    soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        done = run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--out", tmp_path / name, "--sampler", sampler,
+                   "--steps", 3, "--guidance", 1.5, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+    one, two, other = ((tmp_path / name / "a.bvh").read_bytes() for name in ("one", "two", "other"))
+    assert one == two != other
+
+
+def test_the_bvh_has_the_skeleton_of_the_corpus(tiny_run, tiny_corpus, tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
+    run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--out", tmp_path, "--steps", 2)
+    hierarchy = lambda path: path.read_text().split("MOTION")[0]
+    assert hierarchy(tmp_path / "a.bvh") == hierarchy(next(tiny_corpus.glob("train/*.bvh")))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_speech_gets_one_line_and_leaves_nothing(tiny_run, tmp_path, kind):
+    out = tmp_path / "out"
+    done = run("sample.py", damaged(tmp_path, kind), "--checkpoint", tiny_run / "last.pt", "--out", out, "--steps", 2)
+    assert_one_error_line(done, "file.")
+    assert list(out.iterdir()) == []
+
+
+def test_one_bad_file_does_not_cost_the_good_ones(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "good.wav", tone(1), 16_000)
+    done = run("sample.py", damaged(tmp_path, "silent"), tmp_path / "good.wav", "--checkpoint", tiny_run / "last.pt", "--out", tmp_path / "out", "--steps", 2)
+    assert_one_error_line(done, "silent")
+    assert (tmp_path / "out" / "good.bvh").exists()
+
+
+class Evil:
+    """A pickle that runs a command when it is loaded without care."""
+
+    def __reduce__(self):
+        return os.system, ("touch /tmp/diffmotion-was-here",)
+
+
+@pytest.mark.parametrize("kind,word", [("missing", "no such"), ("empty", "damaged"), ("junk", "damaged"), ("cut", "damaged"), ("folder", "folder"),
+                                       ("code", "refused"), ("other", "something else"), ("mixed", "do not fit")])
+def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
+    soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
+    path = tmp_path / "model.pt"
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "junk":
+        path.write_bytes(np.random.default_rng(0).bytes(3000))
+    elif kind == "cut":
+        whole = (tiny_run / "last.pt").read_bytes()
+        path.write_bytes(whole[:len(whole) // 2])
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "code":
+        torch.save({"format": "diffmotion", "model": Evil()}, path)
+    elif kind == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif kind == "mixed":
+        state = torch.load(tiny_run / "last.pt", weights_only=True)
+        state["model"]["width"] = 48
+        torch.save(state, path)
+    done = run("sample.py", tmp_path / "a.wav", "--checkpoint", path, "--out", tmp_path / "out")
+    assert_one_error_line(done, "model.pt", word)
+    assert not os.path.exists("/tmp/diffmotion-was-here")
+
+
+@pytest.mark.parametrize("arguments,word", [(["--steps", 0], "steps"), (["--steps", -3], "steps"), (["--steps", 1001], "steps"), (["--steps", "many"], "steps"),
+                                            (["--sampler", "euler"], "sampler"), (["--guidance", "nan"], "guidance"), ([], "audio"), (["--speed", 3], "speed")])
+def test_bad_options_get_one_line(tiny_run, tmp_path, arguments, word):
+    soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
+    files = [tmp_path / "a.wav"] if arguments else []
+    assert_one_error_line(run("sample.py", *files, "--checkpoint", tiny_run / "last.pt", "--out", tmp_path / "out", *arguments), word)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", ["under a file", "is a file"])
+def test_an_output_folder_that_cannot_be_written_gets_one_line(tiny_run, tmp_path, place):
+    soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
+    out = tmp_path / "a.wav" / "out" if place == "under a file" else tmp_path / "a.wav"
+    assert_one_error_line(run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--out", out, "--steps", 2), "a.wav")
+
+
+def test_a_title_cannot_break_out_of_the_page(tmp_path):
+    motion = M.Motion(["Hips", "LeftHand", "RightHand"], np.array([-1, 0, 0]), np.eye(3), [()] * 3, [], 0.05, np.tile(np.eye(3), (4, 3, 1, 1)), np.tile(np.eye(3), (4, 1, 1)))
+    sample.write_page(tmp_path / "x.html", "</script><script>alert(1)</script>", {"a": motion})
+    assert "</script><script>alert" not in (tmp_path / "x.html").read_text()
+
+
+# ---- train.py ----------------------------------------------------------------------------------------------------
+def test_training_leaves_a_model_pictures_a_curve_and_scores(tiny_run):
+    names = {p.name for p in tiny_run.iterdir()}
+    assert names == {"last.pt", "loss.png", "sample-20.png", "sample-40.png", "scores.json"}
+    scores = json.loads((tiny_run / "scores.json").read_text())["scores"]
+    assert set(evaluate.GOALS) <= set(scores) and all(np.isfinite(v) for v in scores.values())
+
+
+def last(out):
+    return torch.load(out / "last.pt", weights_only=True)
+
+
+def same(a, b):
+    """Are two nested structures of tensors and values the same, bit for bit?"""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a if k != "out")
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def start_training(corpus, out, steps, *more):
+    return subprocess.Popen([sys.executable, str(ROOT / "train.py"), *map(str, ["--data", corpus, "--out", out, "--steps", steps, "--save-every", 20, *TINY, *more])],
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_checkpoint(process, out):
+    while not (out / "last.pt").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+
+
+def test_a_killed_run_resumes_to_the_same_numbers_bit_for_bit(tiny_corpus, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = start_training(tiny_corpus, whole, 300)
+    assert process.wait(300) == 0
+    process = start_training(tiny_corpus, killed, 300)
+    wait_for_checkpoint(process, killed)
+    process.kill()
+    process.wait()
+    step = last(killed)["training"]["step"]
+    assert 0 < step < 300 and not list(killed.glob("*.part")) or step < 300
+    done = run("train.py", "--out", killed, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert same(last(whole), last(killed))
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tiny_corpus, tmp_path):
+    process = start_training(tiny_corpus, tmp_path, 100_000, "--save-every", 50_000)
+    seen = ""
+    while "5/100000" not in seen:                    # the bar has reached some step
+        seen = seen[-200:] + process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode != 0 and "--resume" in error and "Traceback" not in error
+    assert last(tmp_path)["training"]["step"] > 0
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_corpus, tmp_path):
+    # A learning rate that is sane during the warm-up and insane soon after
+    done = run("train.py", "--data", tiny_corpus, "--out", tmp_path, "--steps", 400, "--save-every", 10, "--lr", 1e30, "--warmup", 100_000, *TINY)
+    assert_one_error_line(done, "step", "last.pt")
+    weights = last(tmp_path)["ema"]
+    assert all(torch.isfinite(w).all() for w in weights.values())
+
+
+def test_resuming_with_another_setting_is_refused_and_not_ignored(tiny_run):
+    assert_one_error_line(run("train.py", "--out", tiny_run, "--resume", "--width", 64), "--width")
+
+
+@pytest.mark.parametrize("arguments,word", [(["--steps", 0], "--steps"), (["--width", 30, "--heads", 4], "heads"), (["--features", "ears"], "features"),
+                                            (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln")])
+def test_bad_settings_get_one_line(arguments, word, tmp_path):
+    assert_one_error_line(run("train.py", "--out", tmp_path / "o", *arguments), word)
+
+
+def take(folder, stem, seconds=4.0, bvh=True, wav=True, number=0):
+    import puppet
+    folder.mkdir(parents=True, exist_ok=True)
+    puppet.write_take(folder, stem, number, "calm", seconds, (1, 2, number))
+    (folder / f"{stem}.json").unlink()
+    if not bvh:
+        (folder / f"{stem}.bvh").unlink()
+    if not wav:
+        (folder / f"{stem}.wav").unlink()
+
+
+def test_any_folder_of_pairs_trains_samples_and_is_scored(tmp_path):
+    for n in range(4):
+        take(tmp_path / "my corpus", f"Take {n}", 5.0)
+    for ending, folder in (("bvh", "Motion"), ("wav", "Audio")):                 # pairs in parallel folders
+        (tmp_path / "my corpus" / folder).mkdir()
+        for p in (tmp_path / "my corpus").glob(f"*.{ending}"):
+            p.rename(p.parent / folder / p.name)
+    take(tmp_path / "my corpus" / "test", "held out", 5.0)
+    done = run("train.py", "--data", tmp_path / "my corpus", "--out", tmp_path / "o", "--steps", 10, "--features", "mfcc", *TINY)
+    assert done.returncode == 0 and "4 takes" in done.stdout, done.stderr
+    scored = run("evaluate.py", "--checkpoint", tmp_path / "o" / "last.pt", "--data", tmp_path / "my corpus", "--json", tmp_path / "s.json", "--steps", 3,
+                 "--speech", tmp_path / "my corpus" / "test" / "held out.wav")
+    assert scored.returncode == 0, scored.stderr
+    scores = json.loads((tmp_path / "s.json").read_text())["scores"]
+    assert "onset_hits_truth" in scores and "onset_hits_shifted" in scores["speech"]["held out.wav"]
+
+
+def other_skeleton(folder):
+    take(folder, "a", number=0)
+    take(folder, "b", number=1)
+    text = (folder / "b.bvh").read_text()
+    (folder / "b.bvh").write_text(text.replace("JOINT LeftHand\n", "JOINT LeftPaw\n"))
+
+
+@pytest.mark.parametrize("build,word", [
+    (lambda f: f.mkdir(), "no pairs"), (lambda f: take(f, "a", wav=False), "no pairs"), (lambda f: (take(f, "a"), take(f, "b", bvh=False)), "b.wav"),
+    (lambda f: (take(f, "a"), take(f, "b", wav=False)), "b.bvh"), (other_skeleton, "LeftPaw"),
+    (lambda f: (take(f, "a"), (f / "a.bvh").write_text((f / "a.bvh").read_text()[:-400])), "a.bvh"),
+    (lambda f: (take(f, "a"), soundfile.write(f / "a.wav", tone(9), 16_000)), "last"), (lambda f: (take(f, "a"), soundfile.write(f / "a.wav", np.zeros(64_000), 16_000)), "silent"),
+    (lambda f: take(f, "a", seconds=2.0), "--window"), (lambda f: (take(f, "a"), (f / "a.mp3").write_bytes(b"x")), "several")])
+def test_bad_corpora_get_one_line(tmp_path, build, word):
+    build(tmp_path / "corpus")
+    assert_one_error_line(run("train.py", "--data", tmp_path / "corpus", "--out", tmp_path / "o", *TINY), word)
+
+
+def test_without_named_folders_a_tenth_is_held_out_by_name(tmp_path):
+    for n in range(200):
+        (tmp_path / f"{n}.bvh").touch(), (tmp_path / f"{n}.wav").touch()
+    split = data.find_pairs(tmp_path)
+    assert 8 <= len(split["test"]) <= 35 and 8 <= len(split["valid"]) <= 35 and sum(map(len, split.values())) == 200
+    (tmp_path / "new.bvh").touch(), (tmp_path / "new.wav").touch()
+    assert set(split["test"]) <= set(data.find_pairs(tmp_path)["test"]), "a new take does not move the others"
+
+
+def test_windows_are_cut_inside_takes_and_pose_and_speech_belong_together(tiny_corpus):
+    from wavlm_loader import SpeechFeatures
+    corpus = data.Corpus(sum(data.find_pairs(tiny_corpus).values(), []), SpeechFeatures("mel")).to("cpu", 50)
+    corpus.pose = torch.arange(len(corpus.pose)).float()[:, None]
+    corpus.speech = -corpus.pose
+    pose, speech = corpus.batch(500, torch.Generator().manual_seed(0))
+    assert torch.equal(pose, -speech) and (pose.diff(dim=1) == 1).all()
+    ends = torch.tensor(np.cumsum([len(p) for p in corpus.poses]))[:-1]
+    assert not ((pose[:, 0] < ends[:, None, None].float()) & (pose[:, -1] >= ends[:, None, None].float())).any()
+
+
+# ---- evaluate.py -------------------------------------------------------------------------------------------------
+def test_the_truth_scores_as_the_truth(tiny_corpus):
+    """Every puppet score of the recorded motion itself is the best that can be had; of a still body, the worst."""
+    bvh, _ = data.find_pairs(tiny_corpus)["test"][0]
+    answers = json.loads(bvh.with_suffix(".json").read_text())
+    truth = M.resample(M.read_bvh(bvh), 20)
+    scores = evaluate.puppet_scores([truth] * 2, [truth] * 2, [truth] * 2, [answers] * 2)
+    assert scores["beat_f1_share"] == 1 and scores["style_error"] == 0 and scores["rest_error"] == 0 and scores["hand_agreement"] == 1
+    assert scores["beat_f1"] > 0.9
+    still = M.Motion(**{**vars(truth), "rotations": np.repeat(truth.rotations[:1], len(truth), 0), "positions": np.repeat(truth.positions[:1], len(truth), 0)})
+    scores = evaluate.puppet_scores([still] * 2, [still] * 2, [truth] * 2, [answers] * 2)
+    assert scores["beat_f1"] == 0 and scores["rest_error"] == pytest.approx(1) and scores["style_error"] > 0.4
+
+
+def test_matching_is_the_largest_one_to_one_matching():
+    scipy = pytest.importorskip("scipy.optimize")
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        a, b = np.sort(rng.uniform(0, 2, rng.integers(1, 9))), np.sort(rng.uniform(0, 2, rng.integers(1, 9)))
+        near = np.abs(a[:, None] - b) <= 0.1
+        rows, columns = scipy.linear_sum_assignment(-near.astype(float))
+        assert evaluate.matches(a, b) == near[rows, columns].sum()
+
+
+def test_onsets_of_known_bursts_are_found():
+    times = np.array([0.5, 1.31, 2.0, 2.77])
+    t = torch.arange(3 * 16_000 + 8000) / 16_000
+    level = sum(torch.exp(-(t - at).clamp(min=0) / 0.1) * torch.sigmoid((t - at) * 300) for at in times)
+    found = evaluate.energy_onsets(level * torch.randn(len(t), generator=torch.Generator().manual_seed(0)))
+    assert len(found) == 4 and np.abs(found - times).max() < 0.07
+
+
+def test_strokes_on_onsets_beat_chance_and_random_strokes_do_not():
+    rng = np.random.default_rng(0)
+    t = torch.arange(60 * 16_000) / 16_000
+    times = np.cumsum(rng.uniform(0.5, 2.0, 40))
+    times = times[times < 59]
+    waveform = torch.randn(len(t)) * sum(torch.exp(-((t - at - 0.05) / 0.05) ** 2) for at in times) + 1e-3 * torch.randn(len(t))
+    on, chance, high = evaluate.onset_hits(evaluate.energy_onsets(waveform), waveform, rng)
+    assert on == 1 and chance < 0.35 and high < 0.5
+    random = [evaluate.onset_hits(np.sort(rng.uniform(0, 60, 40)), waveform, rng) for _ in range(20)]
+    assert abs(np.mean([r[0] - r[1] for r in random])) < 0.06
+
+
+@pytest.mark.parametrize("path", shared_files("speech/*"))
+def test_the_shipped_model_beats_on_the_energy_onsets_of_real_speech(path):
+    """Speech that the puppet never heard, against the same recording shifted by random amounts."""
+    if not (ROOT / "pretrained" / "puppet.pt").exists():
+        pytest.skip("no shipped model")
+    generator = sample.load_generator(ROOT / "pretrained" / "puppet.pt")
+    scores = evaluate.evaluate_speech(generator, [path], seeds=range(3))[path.name]
+    assert scores["onset_hits"] > scores["onset_hits_shifted"] and scores["strokes_per_minute"] > 10
+
+
+def test_the_shipped_model_is_small_and_carries_no_training_state():
+    path = ROOT / "pretrained" / "puppet.pt"
+    assert path.stat().st_size < 5e6 and "training" not in sample.read_checkpoint(path)
