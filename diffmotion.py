@@ -85,7 +85,8 @@ class DiffMotionConfig:
     attention_window: int = 400   # a frame sees itself and the 399 before it: 20 s, the authors' training window
     adaln: str = "split"          # "split" (ours, cheaper) or "joint" (the paper's): see AdaLN
     kernel: int = 5               # frames seen by the gesture encoder's convolution: 0.25 s
-    speech_reach: int = 12        # speech is heard this far back and ahead: 0.6 s, time to raise a hand for a stroke
+    memory: float = 0.0           # share of the last frame's pose that a frame keeps before anything new is added: see news
+    speech_reach: int = 16        # speech is heard this far back and ahead: 0.6 s, time to raise a hand for a stroke
 
 
 class AdaLN(nn.Module):
@@ -210,10 +211,27 @@ class DiffMotion(nn.Module):
         self.final = nn.Linear(W, config.pose_dim)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
+        self.register_buffer("news_scale", torch.ones(config.pose_dim))      # [P], set from the training data
 
     def settings(self):
         """What DiffMotionConfig(**settings) needs to build the same network again."""
         return asdict(self.config)
+
+    def news(self, pose):
+        """What is new in each frame: u_0 = pose_0, u_n = (pose_n - memory pose_{n-1}) / scale.  [B, F, P] -> [B, F, P]."""
+        if not self.config.memory:
+            return pose
+        return torch.cat([pose[:, :1], (pose[:, 1:] - self.config.memory * pose[:, :-1]) / self.news_scale], dim=1)
+
+    def poses(self, news, before=None):
+        """The inverse of news: pose_n = memory pose_{n-1} + scale u_n. `before` [B, P] is the pose before the first frame, if any."""
+        if not self.config.memory:
+            return news
+        out = []
+        for n in range(news.shape[1]):
+            before = news[:, n] if before is None else self.config.memory * before + self.news_scale * news[:, n]
+            out.append(before)
+        return torch.stack(out, dim=1)                           # [B, F, P]
 
     def forward(self, x_t, t, speech, withheld=None):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
@@ -355,7 +373,7 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=25, guidance
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {sampler!r}")
     B, F, _ = speech.shape
-    guided = guidance != 1
+    guided, before = guidance != 1, None
     time_grid(schedule.num_steps, steps)                         # complain now, before any work
     condition = model.encode_speech(speech)                      # [B, F, W]
     caches = [{} for _ in range(steps)] if F > chunk else [None] * steps
@@ -375,7 +393,9 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=25, guidance
             return eps
 
         noise = FrameNoise(seed, B, start, stop, model.config.pose_dim, speech.device)
-        yield SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress)
+        poses = model.poses(SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress), before)
+        before = poses[:, -1]
+        yield poses
 
 
 def generate(model, schedule, speech, sampler="dpmpp", steps=25, guidance=1.0, seed=0, progress=iter):

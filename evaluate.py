@@ -55,9 +55,9 @@ def beat_f1(strokes, stresses):
 
 
 def rests(answers):
-    """Stretches of a take in which the rules say that hands rest: from 1 s after a phrase to 0.6 s before the next one."""
+    """Stretches of a take in which the rules say that hands rest: from 1.4 s after a phrase to 0.6 s before the next one."""
     phrases = answers["phrases"]
-    return [(a["end"] + 1.0, b["start"] - 0.6) for a, b in zip(phrases, phrases[1:]) if b["start"] - 0.6 - a["end"] - 1.0 > 0.2]
+    return [(a["end"] + 1.4, b["start"] - 0.6) for a, b in zip(phrases, phrases[1:]) if b["start"] - a["end"] > 2.2]
 
 
 def hands_of(motion):

@@ -52,7 +52,7 @@ def speaker(number):
     low_voice = (0.5 + number * 0.6180339887) % 1                # 0 high .. 1 low
     long_tract = (0.2 + number * 0.7548776662) % 1               # 0 short .. 1 long, independent of the pitch
     return Speaker(number, pitch=240 * (95 / 240) ** low_voice, tract=0.85 + 0.35 * long_tract, tempo=4.2 + 1.2 * ((number * 0.43) % 1),
-                   stroke=17 + 17 * low_voice, spread=11 + 20 * long_tract, lean=2 + 8 * ((0.7 + number * 0.38) % 1))
+                   stroke=15 + 13 * low_voice, spread=11 + 20 * long_tract, lean=2 + 8 * ((0.7 + number * 0.38) % 1))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -84,7 +84,7 @@ def script(who, mood, seconds, rng):
                 next_stress = syllables[-1]["peak"] + rng.uniform(0.5, 1.25 if lively else 1.6)
             t += duration
         phrases.append(dict(start=start, end=t, hand=("left", "right")[int(rng.integers(2))], syllables=syllables))
-        t += rng.uniform(0.35, 0.9) if rng.random() < 0.55 else rng.uniform(1.6, 2.8)
+        t += rng.uniform(0.35, 0.9) if rng.random() < 0.55 else rng.uniform(1.9, 3.0)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -196,16 +196,16 @@ def hand_plan(phrases, side, size, seconds):
         free = lift[-1][0]                                       # the hand is busy until then
         for m, s in enumerate(peaks):
             top, bottom = s["peak"] - HALF_STROKE, s["peak"] + HALF_STROKE
-            begin = max(free, top - 0.45)
+            begin = max(free, top - (0.3 if m == 0 else 0.45))
             lift += [(begin, lift[-1][1]), (max(top - 0.02, begin + 0.1), size * s["loudness"]), (top, size * s["loudness"]), (bottom, 0.0)]
             if m == 0:
-                raised += [(begin, raised[-1][1]), (max(top, begin + 0.2), 1.0)]
+                raised += [(top - 0.6, raised[-1][1]), (top - 0.25, 1.0)]
             free = bottom
         after = phrases[n + 1]["start"] if n + 1 < len(phrases) else seconds
         leave = max(phrase["end"], free + 0.1)
         mine_next = n + 1 < len(phrases) and phrases[n + 1]["hand"] == side
-        if not (mine_next and after - leave < 0.9):              # no rest between two phrases that follow closely
-            raised += [(leave, 1.0), (leave + 0.8, 0.0)]
+        if not (mine_next and after - leave < 1.0):              # no rest between two phrases that follow closely
+            raised += [(leave, 1.0), (leave + 1.1, 0.0)]
             lift += [(leave, 0.0)]
     # keys must rise in time: where a plan overlaps itself, the later intention wins
     def rising(keys):
@@ -285,8 +285,8 @@ def gesture(who, mood, phrases, seconds, rng):
         hand = side.lower()
         # Where the wrist should be, in cm seen from the hips: rest, gesture space, and up and out of it by the lift.
         stray = np.stack([wander(t, rng, 3, 1.0), wander(t, rng, 4, 1.0), wander(t, rng, 3, 1.0)], axis=-1)
-        rest = np.array([sign * who.spread, 4.0, 17.0])
-        space = np.array([sign * (who.spread + 3.0), 15.0, 29.0])
+        rest = np.array([sign * who.spread, 2.0, 14.0])
+        space = np.array([sign * (who.spread + 2.0), 20.0, 30.0])
         up = np.array([sign * 0.25, 1.0, 0.1])
         seen = rest + raised[hand][:, None] * (space - rest) + lift[hand][:, None] * up + stray              # [F, 3]
         target = p[:, 0] + (turn_about_y(np.radians(turn + 5 * towards)) @ seen[..., None])[..., 0]

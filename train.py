@@ -51,6 +51,7 @@ class Settings:
     drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
+    memory: float = 0.9             # how much of the last frame's pose a frame keeps
     fps: float = 20                 # motion frames a second (the authors' value)
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
@@ -153,7 +154,10 @@ def main():
 
     # ---- model -----------------------------------------------------------------------------------------------
     torch.manual_seed(s.seed)
-    model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim, s.width, s.depth, s.heads, s.attention_window, s.adaln)).to(s.device)
+    model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim, s.width, s.depth, s.heads, s.attention_window, s.adaln, memory=s.memory)).to(s.device)
+    if s.memory:
+        model.news_scale.copy_(torch.cat([p[1:] - s.memory * p[:-1] for p in corpus.poses]).std(dim=0))
+        print(model.news_scale)
     ema = copy.deepcopy(model).requires_grad_(False)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
@@ -189,6 +193,7 @@ def main():
             # Each step draws from a seed of its own, so that a resumed run draws what the killed one would have drawn.
             random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
             x0, speech = corpus.batch(s.batch, random)                       # [B, F, P], [B, F, S]
+            x0 = model.news(x0)
             t = torch.randint(s.diffusion_steps, (s.batch,), generator=random).to(s.device)
             eps = torch.randn(x0.shape, generator=random).to(s.device)       # [B, F, P]
             withheld = (torch.rand(s.batch, generator=random) < s.drop).to(s.device)
