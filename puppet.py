@@ -257,13 +257,14 @@ def gesture(who, mood, phrases, seconds, rng):
     for s in stresses:
         nod += 9 * s["loudness"] * np.exp(-0.5 * ((t - s["peak"] - 0.05) / 0.1) ** 2)
     towards = raised["left"] - raised["right"]
-    sway_x, sway_z, turn = wander(t, rng, 7, 1.2), wander(t, rng, 9, 0.8), wander(t, rng, 8, 1.5)
+    # The weight goes to the side of the hand that speaks: one sees with the whole body which one it will be.
+    sway_x, sway_z, turn = wander(t, rng, 7, 1.0) + 3.5 * towards, wander(t, rng, 9, 0.8), wander(t, rng, 8, 1.5) - 5 * towards
     breath = np.sin(2 * np.pi * (t / rng.uniform(3.2, 4.5) + rng.random()))
     degrees = {name: np.zeros((F, 3)) for name in ("Hips", "Spine", "Spine1", "Spine2", "Neck", "Head")}   # X (forward), Y (left), Z
     degrees["Hips"][:, 1], degrees["Hips"][:, 2] = turn, -0.6 * sway_x
     for name in ("Spine", "Spine1", "Spine2"):
         degrees[name][:, 0] = who.lean / 3 + 0.12 * nod + 0.3 * breath
-        degrees[name][:, 1] = 2.5 * towards
+        degrees[name][:, 1] = 3 * towards
         degrees[name][:, 2] = 0.4 * sway_x
     degrees["Neck"][:, 0] = -0.4 * who.lean + 0.4 * nod
     degrees["Head"][:, 0] = -0.4 * who.lean + 0.6 * nod + wander(t, rng, 5, 1.5)
@@ -289,7 +290,7 @@ def gesture(who, mood, phrases, seconds, rng):
         space = np.array([sign * (who.spread + 2.0), 20.0, 30.0])
         up = np.array([sign * 0.25, 1.0, 0.1])
         seen = rest + raised[hand][:, None] * (space - rest) + lift[hand][:, None] * up + stray              # [F, 3]
-        target = p[:, 0] + (turn_about_y(np.radians(turn + 5 * towards)) @ seen[..., None])[..., 0]
+        target = p[:, 0] + (turn_about_y(np.radians(turn + 6 * towards)) @ seen[..., None])[..., 0]
         pole = (chest @ np.array([sign * 0.7, -0.6, -0.5]))                  # elbows point out, down and back
         elbow, wrist = two_bones(shoulder, target, pole, 28, 25)
         # An arm bone's rest direction is +-X; its second axis is the hinge of the elbow, the same for both bones.
@@ -298,10 +299,7 @@ def gesture(who, mood, phrases, seconds, rng):
         upper, lower = (look(bone, hinge) @ np.swapaxes(rest_axes, -1, -2) for bone in (elbow - shoulder, wrist - elbow))
         local[:, own] = np.swapaxes(R[:, index[side + "Shoulder"]], -1, -2) @ upper
         local[:, index[side + "ForeArm"]] = np.swapaxes(upper, -1, -2) @ lower
-        # The wrist lags behind the hand's own movement, as a loose wrist does.
-        flick = np.clip(-0.14 * np.gradient(lift[hand], 1 / FPS), -22, 22)
-        flick = np.convolve(flick, np.ones(3) / 3, mode="same")
-        local[:, index[side + "Hand"]] = euler_to_matrix(np.radians(np.stack([sign * (-20 + 10 * raised[hand]), sign * flick], axis=-1)), "XZ")
+        local[:, index[side + "Hand"]] = euler_to_matrix(np.radians((sign * (10 * raised[hand] - 20))[:, None]), "X")  # palms turn up a little
         # Feet stay where they stand; the knees take up the sway.
         hip, ankle = p[:, index[side + "UpLeg"]], np.tile([sign * 12.0, 9.0, -2.0], (F, 1))
         knee, ankle = two_bones(hip, ankle, np.tile([sign * 0.15, 0.0, 1.0], (F, 1)), 42, 41)
