@@ -40,6 +40,15 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+def device(name):
+    """A device that can be used here, for argparse: "cpu", "cuda", "cuda:1"."""
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError):
+        raise argparse.ArgumentTypeError(f"{name!r} cannot be used on this machine; take cpu") from None
+    return name
+
+
 def run_script(main):
     """Run main(). What the user can mend becomes one line on standard error and exit status 2; a bug keeps its traceback."""
     try:
@@ -164,10 +173,17 @@ class Corpus:
             starts.append(torch.arange(first, first + max(0, len(pose) - frames + 1)))
             first += len(pose)
         self.starts, self.frames = torch.cat(starts), frames
+        self.openings = torch.stack([s[0] for s in starts if len(s)])
         return self
 
     def batch(self, size, generator):
-        """`size` windows drawn at random (CPU generator) -> pose [B, F, P], speech [B, F, S]."""
-        start = self.starts[torch.randint(len(self.starts), (size,), generator=generator)].to(self.pose.device)
+        """`size` windows drawn at random (CPU generator) -> pose [B, F, P], speech [B, F, S].
+
+        One in eight is the beginning of a take, so that the model learns how one begins: elsewhere a
+        window may open in the middle of a gesture.
+        """
+        start = self.starts[torch.randint(len(self.starts), (size,), generator=generator)]
+        opening = self.openings[torch.randint(len(self.openings), (size,), generator=generator)]
+        start = torch.where(torch.rand(size, generator=generator) < 1 / 8, opening, start).to(self.pose.device)
         at = start[:, None] + torch.arange(self.frames, device=self.pose.device)             # [B, F]
         return self.pose[at], self.speech[at]

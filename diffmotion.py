@@ -85,8 +85,8 @@ class DiffMotionConfig:
     attention_window: int = 400   # a frame sees itself and the 399 before it: 20 s, the authors' training window
     adaln: str = "split"          # "split" (ours, cheaper) or "joint" (the paper's): see AdaLN
     kernel: int = 5               # frames seen by the gesture encoder's convolution: 0.25 s
-    memory: float = 0.0           # share of the last frame's pose that a frame keeps before anything new is added: see news
-    speech_reach: int = 16        # speech is heard this far back and ahead: 0.6 s, time to raise a hand for a stroke
+    speech_reach: int = 16        # speech is heard this far back and ahead: 0.8 s, time to raise a hand for a stroke
+    memory: float = 0.0           # share of the last pose that is not news: see DiffMotion.innovations; 0 is the paper
 
 
 class AdaLN(nn.Module):
@@ -181,7 +181,11 @@ class Block(nn.Module):
                 k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)  # [B, heads, past + F, D]
             # clone: a view would keep the whole chunk's keys alive behind the few that are needed
             cache["k"], cache["v"] = (z[:, :, max(0, z.shape[2] - self.window + 1):].clone() for z in (k, v))
-        y = fun.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        if x.device.type == "cpu":                   # its bfloat16 kernel takes twice as long backwards as its float32 one
+            with torch.autocast("cpu", enabled=False):
+                y = fun.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask, is_causal=mask is None)
+        else:
+            y = fun.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.out(y.transpose(1, 2).reshape(B, F, W))      # [B, F, W]
 
 
@@ -197,13 +201,14 @@ class DiffMotion(nn.Module):
         W = config.width
         if W % config.heads or (W // config.heads) % 2:
             raise ValueError(f"width {W} does not divide into {config.heads} heads of even size")
-        # Condition encoder, behind WavLM or MFCC: each frame's condition hears its neighbourhood.
+        # Condition encoder, behind WavLM or mel: what is said around a frame, and by what voice. See encode_speech.
         self.hear = nn.Conv1d(config.speech_dim, W, 2 * config.speech_reach + 1, padding=config.speech_reach)
-        self.understand = nn.Sequential(nn.SiLU(), nn.Linear(W, W))
+        self.voice = nn.Linear(W, W + 1)
+        self.understand = nn.Sequential(nn.Linear(W, W), nn.SiLU(), nn.Linear(W, W))
         self.no_speech = nn.Parameter(torch.zeros(W))            # stands for the speech when it is withheld
         self.step = nn.Sequential(nn.Linear(W, W), nn.SiLU(), nn.Linear(W, W))
         # Gesture encoder: one convolution over time. It is padded by hand, on the left only: see denoise.
-        self.gesture = nn.Conv1d(config.pose_dim, W, config.kernel)
+        self.gesture = nn.Conv1d(config.pose_dim + 1, W, config.kernel)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         # Final layer: adaLN without a gate, then back to pose features. Zero: an untrained model predicts no noise.
         self.final_adaln = AdaLN(W, 2, config.adaln)
@@ -211,35 +216,58 @@ class DiffMotion(nn.Module):
         self.final = nn.Linear(W, config.pose_dim)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
-        self.register_buffer("news_scale", torch.ones(config.pose_dim))      # [P], set from the training data
+        # [P], deviation of pose_n - memory pose_{n-1} over the training data; a buffer, so that it travels with the weights
+        self.register_buffer("innovation_scale", torch.ones(config.pose_dim))
 
     def settings(self):
         """What DiffMotionConfig(**settings) needs to build the same network again."""
         return asdict(self.config)
 
-    def news(self, pose):
-        """What is new in each frame: u_0 = pose_0, u_n = (pose_n - memory pose_{n-1}) / scale.  [B, F, P] -> [B, F, P]."""
+    def innovations(self, pose):
+        """What is new in each frame, which is what gets diffused. pose [B, F, P] -> [B, F, P], with m = config.memory:
+
+            u_0 = pose_0,   u_n = (pose_n - m pose_{n-1}) / innovation_scale
+
+        Why not the poses themselves: a causal network cannot see in later frames which way an earlier one will go.
+        The more of a frame is news, the less there is to be seen: for a Gaussian process of memory m the u_n are
+        independent, and looking back is all that there is. It also stops the jitter: an error in u_n is smoothed by `poses`.
+        (It is the same as diffusing the poses with noise that is correlated from frame to frame; m = 0 is the paper.)
+        """
         if not self.config.memory:
             return pose
-        return torch.cat([pose[:, :1], (pose[:, 1:] - self.config.memory * pose[:, :-1]) / self.news_scale], dim=1)
+        return torch.cat([pose[:, :1], (pose[:, 1:] - self.config.memory * pose[:, :-1]) / self.innovation_scale], dim=1)
 
-    def poses(self, news, before=None):
-        """The inverse of news: pose_n = memory pose_{n-1} + scale u_n. `before` [B, P] is the pose before the first frame, if any."""
-        if not self.config.memory:
-            return news
-        out = []
-        for n in range(news.shape[1]):
-            before = news[:, n] if before is None else self.config.memory * before + self.news_scale * news[:, n]
-            out.append(before)
-        return torch.stack(out, dim=1)                           # [B, F, P]
+    def poses(self, innovations, before=None):
+        """The inverse, from the pose `before` [B, P] the first frame, or None at a clip's start. [B, F, P] -> [B, F, P].
+
+        pose_n is the sum over k <= n of m^(n - k) innovation_scale u_k: one product with a triangular matrix.
+        """
+        memory, F = self.config.memory, innovations.shape[1]
+        if not memory:
+            return innovations
+        age = torch.arange(F, device=innovations.device)[:, None] - torch.arange(F, device=innovations.device)  # [F, F]
+        kept = torch.where(age >= 0, memory ** age.clamp(min=0).float(), 0.0)
+        new = innovations * self.innovation_scale                # [B, F, P]
+        new[:, 0] = innovations[:, 0] if before is None else new[:, 0] + memory * before
+        return kept @ new                                        # [B, F, P]
 
     def forward(self, x_t, t, speech, withheld=None):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
         return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)))
 
     def encode_speech(self, speech, withheld=None):
-        """speech [B, F, S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech"."""
-        condition = self.understand(self.hear(speech.transpose(1, 2)).transpose(1, 2))  # [B, F, W]
+        """speech [B, F, S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech".
+
+        To what is heard around a frame we add a running average over the attention window, weighted by how much
+        each frame tells (a learned number in 0..1: silence tells nothing). That is where a voice is recognised.
+        """
+        heard = fun.silu(self.hear(speech.transpose(1, 2)).transpose(1, 2))             # [B, F, W]
+        traits = self.voice(heard)                               # [B, F, W + 1]
+        weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; float64, for sums over an hour
+        total = torch.cat([weight, weight * traits[..., 1:]], dim=-1).cumsum(dim=1)      # [B, F, 1 + W]
+        total = total - fun.pad(total, (0, 0, self.config.attention_window, 0))[:, :total.shape[1]]
+        voice = (total[..., 1:] / total[..., :1]).to(heard.dtype)                        # [B, F, W]
+        condition = self.understand(heard + voice)               # [B, F, W]
         if withheld is not None:
             condition = torch.where(withheld[:, None, None], self.no_speech.to(condition.dtype), condition)
         return condition
@@ -255,11 +283,13 @@ class DiffMotion(nn.Module):
         between the chunks of one diffusion step: it holds all that later frames can still see of earlier ones.
         """
         F, reach = x_t.shape[1], self.config.kernel - 1
+        # A one beside each frame: the padding before the first has none, so that the network knows where a clip begins.
+        x_t = fun.pad(x_t, (0, 1), value=1.0)                    # [B, F, P + 1]
         before = x_t.new_zeros(x_t.shape[0], reach, x_t.shape[2])            # nothing comes before the first frame
         past = 0
         if cache is not None:
             before = cache.get("x_t", before)
-            cache["x_t"] = torch.cat([before, x_t], dim=1)[:, F:].clone()    # [B, kernel - 1, P]
+            cache["x_t"] = torch.cat([before, x_t], dim=1)[:, F:].clone()    # [B, kernel - 1, P + 1]
             past = min(start, self.config.attention_window - 1)
         x = self.gesture(torch.cat([before, x_t], dim=1).transpose(1, 2)).transpose(1, 2)    # [B, F, W]
         step = self.step(sinusoid(t, self.config.width).to(x.dtype))         # [B, W]

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data import CorpusError, Parser, find_pairs, load_take, run_script
+from data import CorpusError, Parser, device, find_pairs, load_take, run_script
+from diffmotion import SAMPLERS
 from motion import find_strokes, hand_joints, resample, written_beside
-from sample import load_generator
+from sample import GUIDANCE, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio, loud_level
 
 TOLERANCE = 0.1          # s: a stroke is on a syllable if it is this near
@@ -228,11 +229,11 @@ def parse():
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
     parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, mean over five seeds")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
-    parser.add_argument("--sampler", default="dpmpp", help="as in sample.py (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=25, help="passes of the network (default: %(default)s)")
-    parser.add_argument("--guidance", type=float, default=1.0, help="as in sample.py (default: %(default)s)")
+    parser.add_argument("--sampler", default="dpmpp", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampler (default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
+    parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
     args = parser.parse_args()
     if args.data is None and not args.speech:
@@ -244,7 +245,7 @@ def parse():
 
 def main():
     args = parse()
-    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint)
+    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
     settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance)
     scores = {}
     if args.data:

@@ -168,7 +168,7 @@ class Motion:
 def written_beside(path):
     """Yields a temporary path beside `path` and renames it on success, so no half-written file is ever seen."""
     path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f".{path.name}.part")    # one name: what a killed run left is overwritten by the next
     try:
         yield beside
         os.replace(beside, path)
@@ -529,8 +529,8 @@ def find_strokes(motion):
 
     A stroke is a moment at which a wrist falls fastest, seen from the hips: a local maximum of its downward speed
     above STROKE_SPEED, with none higher within STROKE_GAP. Between frames the time is the top of the parabola through
-    three speeds. The drop is from the last top to the next bottom of the wrist. Of two hands that beat
-    together (within 0.15 s) the larger stroke counts.
+    three speeds. The drop is how far the wrist falls while it is faster than a fifth of that, so that a slow
+    retraction after the stroke is not counted. Of two hands that beat together (within 0.15 s) the larger stroke counts.
     """
     positions, height, fps = motion.joint_positions(), motion.body_height(), 1 / motion.frame_time
     if len(motion) < 3:
@@ -544,15 +544,16 @@ def find_strokes(motion):
         highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * gap + 1).max(axis=1)  # [F]
         for n in np.flatnonzero((falling == highest) & (falling > STROKE_SPEED)):
             top, bottom = n, n
-            while top > 0 and y[top - 1] > y[top]:
+            while top > 0 and falling[top - 1] > falling[n] / 5:
                 top -= 1
-            while bottom + 1 < len(y) and y[bottom + 1] < y[bottom]:
+            while bottom + 1 < len(y) and falling[bottom + 1] > falling[n] / 5:
                 bottom += 1
             bend = 0.0
             if 0 < n < len(y) - 1:
                 before, here, after = falling[n - 1:n + 2]
                 bend = 0.5 * (before - after) / min(before - 2 * here + after, -1e-9)
-            strokes.append(((n + np.clip(bend, -0.5, 0.5)) / fps, y[top] - y[bottom], side))
+            drop = y[max(top - 1, 0)] - y[min(bottom + 1, len(y) - 1)]
+            strokes.append(((n + np.clip(bend, -0.5, 0.5)) / fps, drop, side))
     strokes.sort()
     kept = []
     for stroke in strokes:

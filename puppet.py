@@ -130,7 +130,7 @@ def speak(who, phrases, seconds, rng):
     size = 1 << (len(out) + len(room)).bit_length()
     frequency = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
     octaves = np.log2(np.maximum(frequency, 50) / 1000)
-    microphone = 10 ** ((rng.uniform(-4, 2) * octaves + rng.uniform(-4, 4) * np.sin(2 * np.pi * (octaves / rng.uniform(2, 5) + rng.random()))) / 20)
+    microphone = 10 ** ((rng.uniform(-2, 1) * octaves + rng.uniform(-2.5, 2.5) * np.sin(2 * np.pi * (octaves / rng.uniform(2, 5) + rng.random()))) / 20)
     dry = np.fft.rfft(out, size) * np.fft.rfft(room, size) * microphone
     speech = np.fft.irfft(dry, size)[:samples]
     loud = np.sqrt(np.mean(speech ** 2))

@@ -5,6 +5,7 @@ Everything the paper asks for is in one loop below: draw windows, draw noise lev
 mean squared error (equation 14 of Ho et al. 2020). What lands in --out:
 
     last.pt         the model and all that sampling needs, and what --resume needs
+    model.pt        the model and all that sampling needs, in half the digits: to give away
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
     scores.json     the puppet's scores, at the end
@@ -13,6 +14,8 @@ import argparse
 import copy
 import json
 import math
+import shlex
+import signal
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -22,7 +25,7 @@ import torch
 from tqdm import tqdm
 
 import evaluate
-from data import CheckpointError, Corpus, CorpusError, Parser, find_pairs, load_take, run_script
+from data import CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script
 from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
@@ -35,8 +38,8 @@ class Settings:
     data: str = "puppet"            # 'puppet' (written on first use), or a folder of paired BVH and sound files
     features: str = "mel"           # what is heard: mel, mfcc or wavlm (the paper's)
     out: str = "runs/puppet"        # folder for the checkpoint, the pictures and the scores
-    steps: int = 2600               # optimiser steps; what two cores do in eight minutes
-    batch: int = 16                 # windows a step; the authors' 36 are for a GPU
+    steps: int = 3600               # optimiser steps; what two cores do in seven to eight minutes
+    batch: int = 8                  # windows a step: many small steps go further in ten minutes than few large ones (authors: 36)
     window: int = 160               # frames a window: 8 s, two or three phrases of the puppet (the authors': 400)
     width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
     depth: int = 4                  # transformer blocks
@@ -51,7 +54,7 @@ class Settings:
     drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
-    memory: float = 0.9             # how much of the last frame's pose a frame keeps
+    memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
     fps: float = 20                 # motion frames a second (the authors' value)
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
@@ -66,7 +69,7 @@ def parse():
     source = Path(__file__).read_text(encoding="utf-8").split("class Settings")[1].split("\n\n")[0]
     for field in fields(Settings):
         comment = next(line for line in source.splitlines() if line.startswith(f"    {field.name}:")).rpartition("# ")[2]
-        parser.add_argument("--" + field.name.replace("_", "-"), type=field.type, default=field.default, help=comment)
+        parser.add_argument("--" + field.name.replace("_", "-"), type=device if field.name == "device" else field.type, default=field.default, help=comment)
     parser.add_argument("--resume", action="store_true", help="continue the run in --out where its last checkpoint was written, with its settings")
     args = vars(parser.parse_args())
     resume, settings = args.pop("resume"), Settings(**args)
@@ -96,11 +99,14 @@ def has_bf16(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def save(path, model, ema, optimiser, schedule, corpus, settings, step, losses):
+def contents(model, ema, schedule, corpus):
+    """What sampling needs, all of it: sample.load_generator reads this and nothing else."""
+    return dict(format="diffmotion", model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
+                codec=corpus.codec.state(), speech=corpus.features.settings(), speech_scale=list(corpus.speech_scale))
+
+
+def save(path, state):
     """Write a checkpoint beside and rename it: a run killed in the middle of this still has the last one."""
-    state = dict(format="diffmotion", model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
-                 codec=corpus.codec.state(), speech=corpus.features.settings(), speech_scale=list(corpus.speech_scale),
-                 training=dict(settings=asdict(settings), step=step, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict()))
     with written_beside(path) as beside:
         torch.save(state, beside)
 
@@ -155,9 +161,8 @@ def main():
     # ---- model -----------------------------------------------------------------------------------------------
     torch.manual_seed(s.seed)
     model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim, s.width, s.depth, s.heads, s.attention_window, s.adaln, memory=s.memory)).to(s.device)
-    if s.memory:
-        model.news_scale.copy_(torch.cat([p[1:] - s.memory * p[:-1] for p in corpus.poses]).std(dim=0))
-        print(model.news_scale)
+    if s.memory:                                     # the deviation of what is new in a frame, over the training set
+        model.innovation_scale.copy_(torch.cat([p[1:] - s.memory * p[:-1] for p in corpus.poses]).std(dim=0).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
@@ -176,72 +181,70 @@ def main():
         optimiser.load_state_dict(saved["training"]["optimiser"])
         first, losses = saved["training"]["step"], saved["training"]["losses"]
 
-    def checkpoint(step):
-        save(out / "last.pt", model, ema, optimiser, schedule, corpus, s, step, losses)
-
     generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device)
     shown = (pairs["valid"] or pairs["train"])[0]    # the take that the pictures show
     shown_speech = load_take(*shown)[1][:12 * 16_000]
 
     # ---- the loop --------------------------------------------------------------------------------------------
+    asked_to_stop = []
+    for sign in (signal.SIGINT, signal.SIGTERM):     # Ctrl-C or kill: finish the step, save, go; the second time at once
+        signal.signal(sign, lambda number, _: (asked_to_stop.append(number), signal.signal(number, signal.SIG_DFL)))
     started, recent = time.time(), []
     model.train()
     bar = tqdm(range(first, s.steps), initial=first, total=s.steps, desc="training", unit="step", smoothing=0.05)
-    step = first
-    try:
-        for step in bar:
-            # Each step draws from a seed of its own, so that a resumed run draws what the killed one would have drawn.
-            random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
-            x0, speech = corpus.batch(s.batch, random)                       # [B, F, P], [B, F, S]
-            x0 = model.news(x0)
-            t = torch.randint(s.diffusion_steps, (s.batch,), generator=random).to(s.device)
-            eps = torch.randn(x0.shape, generator=random).to(s.device)       # [B, F, P]
-            withheld = (torch.rand(s.batch, generator=random) < s.drop).to(s.device)
+    for step in bar:
+        # Each step draws from a seed of its own, so that a resumed run draws what the killed one would have drawn.
+        random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
+        pose, speech = corpus.batch(s.batch, random)                         # [B, F, P], [B, F, S]
+        x0 = model.innovations(pose)                                         # [B, F, P]
+        t = torch.randint(s.diffusion_steps, (s.batch,), generator=random).to(s.device)
+        eps = torch.randn(x0.shape, generator=random).to(s.device)           # [B, F, P]
+        withheld = (torch.rand(s.batch, generator=random) < s.drop).to(s.device)
 
-            x_t = schedule.add_noise(x0, t, eps)
-            with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
-                predicted = model(x_t, t, speech, withheld)                  # [B, F, P]
-            loss = torch.mean((eps - predicted.float()) ** 2)
+        x_t = schedule.add_noise(x0, t, eps)
+        with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
+            predicted = model(x_t, t, speech, withheld)                      # [B, F, P]
+        loss = torch.mean((eps - predicted.float()) ** 2)
 
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, s)
-            optimiser.step()
-            # The first average is short: at step n it forgets what is older than about n / 10 steps.
-            decay = min(s.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, s)
+        optimiser.step()
+        # The first average is short: at step n it forgets what is older than about n / 10 steps.
+        decay = min(s.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
-            recent.append(loss.detach())
-            if len(recent) == CHECK_EVERY or step + 1 == s.steps:
-                values = torch.stack(recent).tolist()
-                bad = [not math.isfinite(v) for v in values]
-                if any(bad):
-                    at = step + 1 - len(values) + bad.index(True)
-                    kept = f"{out / 'last.pt'} keeps the last good checkpoint" if (out / "last.pt").exists() else "no checkpoint was due before it"
-                    raise CheckpointError(f"the loss is not a number at step {at}; {kept}; try a smaller --lr, now {s.lr:g}")
-                losses.append(sum(values) / len(values))
-                recent = []
-                bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
-                if (step + 1) % s.save_every < CHECK_EVERY and not recent and (step + 1) % CHECK_EVERY == 0:
-                    checkpoint(step + 1)
-                if (step + 1) % s.picture_every < CHECK_EVERY and step + 1 < s.steps:
-                    picture = generator(generator.hear(shown_speech), steps=25, seed=s.seed)[0]
-                    plot_motion(out / f"sample-{step + 1}.png", f"{shown[0].stem} after {step + 1} steps", picture, shown_speech)
-    except KeyboardInterrupt:
-        bar.close()
-        if recent:
-            print("\nstopped between two checks of the loss; going back to the last checkpoint loses a few steps")
-        raise SystemExit(f"\nstopped at step {step}; continue with: python train.py --out {out} --resume")
-    if first < s.steps:
-        checkpoint(s.steps)
-        print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps; {out / 'last.pt'} written")
-    if losses:
-        plot_loss(out / "loss.png", losses, CHECK_EVERY)
+        recent.append(loss.detach())
+        done = step + 1
+        if done % CHECK_EVERY and done < s.steps:
+            continue
+        values, recent = torch.stack(recent).tolist(), []
+        bad = next((n for n, value in enumerate(values) if not math.isfinite(value)), None)
+        if bad is not None:
+            bar.close()
+            kept = f"{out / 'last.pt'} keeps the last good checkpoint" if (out / "last.pt").exists() else "no checkpoint was due before it"
+            raise CheckpointError(f"the loss is not a number at step {done - len(values) + bad}; {kept}; try a smaller --lr, now {s.lr:g}")
+        losses.append(sum(values) / len(values))
+        bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
+        if asked_to_stop or done % s.save_every < CHECK_EVERY or done == s.steps:
+            save(out / "last.pt", dict(contents(model, ema, schedule, corpus), training=dict(
+                settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
+        if asked_to_stop:
+            bar.close()
+            raise SystemExit(f"stopped after {done} steps and saved; continue with: python train.py --out {shlex.quote(str(out))} --resume")
+        if done % s.picture_every < CHECK_EVERY and done < s.steps:
+            picture = generator(generator.hear(shown_speech), seed=s.seed)[0]
+            plot_motion(out / f"sample-{done}.png", f"{shown[0].stem} after {done} steps", picture, shown_speech)
+    print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps -> {out / 'last.pt'}")
+    plot_loss(out / "loss.png", losses, CHECK_EVERY)
+    small = contents(model, ema, schedule, corpus)
+    small["ema"] = {name: weight.half() for name, weight in small["ema"].items()}
+    save(out / "model.pt", small)
 
     # ---- what has it learnt? ---------------------------------------------------------------------------------
-    picture = generator(generator.hear(shown_speech), steps=25, seed=s.seed)[0]
+    picture = generator(generator.hear(shown_speech), seed=s.seed)[0]
     plot_motion(out / f"sample-{s.steps}.png", f"{shown[0].stem} after {s.steps} steps", picture, shown_speech)
     if pairs["test"]:
         scores = evaluate.evaluate(generator, pairs["test"], s.seed)

@@ -147,6 +147,24 @@ def test_withheld_speech_leaves_no_trace():
     assert torch.equal(one[0], other[0]) and not torch.allclose(one[1], other[1])
 
 
+@pytest.mark.parametrize("adaln", ["split", "joint"])
+def test_what_is_new_in_each_frame_is_enough_to_know_the_poses(adaln):
+    model = small_model(memory=0.9, adaln=adaln)
+    model.innovation_scale.copy_(torch.rand(6) + 0.1)
+    poses = torch.randn(2, 40, 6)
+    news = model.innovations(poses)
+    assert torch.allclose(model.poses(news), poses, atol=1e-4)
+    halves = [model.poses(news[:, :17])]
+    halves.append(model.poses(news[:, 17:], before=halves[0][:, -1]))
+    assert torch.allclose(torch.cat(halves, 1), poses, atol=1e-4), "and a stream can go on from its last pose"
+    slow = torch.zeros(1, 2000, 6)
+    for n in range(1, 2000):                         # a pose that remembers 0.9 of itself: its news are white
+        slow[:, n] = 0.9 * slow[:, n - 1] + torch.randn(6)
+    model.innovation_scale.fill_(1.0)
+    white = model.innovations(slow)[0, 1:, 0]
+    assert abs(torch.corrcoef(torch.stack([white[1:], white[:-1]]))[0, 1]) < 0.08
+
+
 # ---- the samplers ------------------------------------------------------------------------------------------------
 MEANS, SPREAD = torch.tensor([[-1.5, 0.5], [1.0, -1.0], [1.2, 1.4]]), 0.25
 
@@ -162,7 +180,7 @@ def exact_eps(schedule):
     return predict
 
 
-@pytest.mark.parametrize("sampler,steps", [("ddpm", 1000), ("ddpm", 100), ("ddim", 100), ("dpmpp", 25)])
+@pytest.mark.parametrize("sampler,steps", [("ddpm", 1000), ("ddpm", 100), ("ddim", 100), ("dpmpp", 60)])
 def test_each_sampler_recovers_a_two_dimensional_distribution(sampler, steps):
     schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
     n = 6000
@@ -234,10 +252,10 @@ def test_a_number_of_steps_that_makes_no_sense_is_refused():
 
 # ---- generation --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("adaln", ["split", "joint"])
-@pytest.mark.parametrize("sampler,guidance", [("ddpm", 1.0), ("ddim", 1.0), ("dpmpp", 1.0), ("dpmpp", 2.0)])
-def test_chunks_joined_are_the_whole(sampler, guidance, adaln):
+@pytest.mark.parametrize("sampler,guidance,memory", [("ddpm", 1.0, 0.9), ("ddim", 1.0, 0.0), ("dpmpp", 1.0, 0.0), ("dpmpp", 2.0, 0.9)])
+def test_chunks_joined_are_the_whole(sampler, guidance, memory, adaln):
     """The property that the causal design buys: endless speech, with the result of all frames at once."""
-    model, schedule, speech = small_model(adaln=adaln), NoiseSchedule(), torch.randn(2, 31, 5)
+    model, schedule, speech = small_model(adaln=adaln, memory=memory), NoiseSchedule(), torch.randn(2, 31, 5)
     settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3)
     whole = dm.generate(model, schedule, speech, **settings)
     for chunk in (1, 7, 16, 31):

@@ -182,7 +182,7 @@ GOOD = [["0.5"] * 12] * 5
 @pytest.mark.parametrize("damage,word", [
     (lambda t: t[:len(t) // 3], "BVH"), (lambda t: t[:-30], "cut off"), (lambda t: "", "BVH"), (lambda t: "hello\n" * 50, "BVH"),
     (lambda t: t.replace("Frames:\t5", "Frames:\t9"), "Frames"), (lambda t: t.replace("Frames:\t5", "Frames:\t3"), "Frames"),
-    (lambda t: t.replace("Frames:\t5", "Frames:\t0"), "no motion"), (lambda t: t.replace("0.5", "nan", 7), "NaN"), (lambda t: t.replace(" 0.5", " inf", 1), "NaN"),
+    (lambda t: t.replace("Frames:\t5", "Frames:\t0"), "no motion"), (lambda t: t.replace(" 0.5", " nan", 7), "NaN"), (lambda t: t.replace(" 0.5", " inf", 1), "NaN"),
     (lambda t: t.replace(" 0.5", " half", 1), "half"), (lambda t: t.replace("Left Leg", "Spine One"), "two joints"), (lambda t: t.replace("0.0333333", "0"), "Frame Time"),
     (lambda t: t.replace("CHANNELS 3", "CHANNELS 4", 1), "CHANNELS"), (lambda t: t.replace("Xrotation", "Wrotation", 1), "CHANNELS"),
     (lambda t: t.replace("OFFSET 0 20.5 0", "OFFSET 0 20.5"), "OFFSET"), (lambda t: t.replace("}", "", 1), "hierarchy"), (lambda t: t.replace("ROOT", "JOINT"), "hierarchy"),

@@ -3,9 +3,7 @@
 Chromium is driven over its DevTools protocol: JSON messages, separated by NUL, through two pipes.
 Nothing to install for it; without a Chromium these tests are skipped.
 """
-import base64
 import fcntl
-import io
 import json
 import os
 import select
@@ -14,16 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-import wave
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sample
+from motion import Motion
+
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 pytestmark = [pytest.mark.browser,
               pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH")]
-TEMPLATE = Path(__file__).parent.parent / "player.html"
 FPS, RATE, SECONDS = 20, 16000, 3.0
 PATIENCE = 20                                   # seconds; how long anything may take before it counts as broken
 
@@ -88,23 +86,14 @@ def speech(seconds=SECONDS):
 
 
 def write_page(path, title, people, waveform, strokes, fps=FPS):
-    """Fill the template. Stands in for sample.write_page; swap it here, and nothing else changes."""
-    bodies = []
+    """The page as sample.py writes it. A person's points become joints that only move, which needs no rotations."""
+    motions = {}
     for label, names, parents, positions, _ in people:
-        scale = np.abs(positions).max() / 32767
-        numbers = np.round(positions / scale).astype("<i2").tobytes()
-        bodies.append(dict(label=label, names=names, parents=parents, scale=scale, positions=base64.b64encode(numbers).decode()))
-    audio = None
-    if waveform is not None:
-        with io.BytesIO() as file:
-            with wave.open(file, "wb") as wav:
-                wav.setnchannels(1), wav.setsampwidth(2), wav.setframerate(RATE)
-                wav.writeframes(np.round(waveform * 32767).astype("<i2").tobytes())
-            audio = "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode()
-    data = dict(title=title, fps=fps, frames=len(people[0][3]), bodies=bodies, audio=audio, strokes=list(strokes))
-    page = TEMPLATE.read_text(encoding="utf-8")
-    assert page.count("__DATA__") == 1
-    path.write_text(page.replace("__DATA__", json.dumps(data).replace("<", "\\u003c")), encoding="utf-8")
+        parents = np.array(parents)
+        local = positions - np.where((parents >= 0)[:, None], positions[:, parents], 0)      # [F, P, 3]
+        still = np.broadcast_to(np.eye(3), (*local.shape, 3))
+        motions[label] = Motion(names, parents, local[0], [()] * len(names), [], 1 / fps, still, local)
+    sample.write_page(path, title, motions, waveform, strokes)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
 
 
 @pytest.mark.parametrize("arguments,word", [(["--steps", 0], "steps"), (["--steps", -3], "steps"), (["--steps", 1001], "steps"), (["--steps", "many"], "steps"),
-                                            (["--sampler", "euler"], "sampler"), (["--guidance", "nan"], "guidance"), ([], "audio"), (["--speed", 3], "speed")])
+                                            (["--sampler", "euler"], "sampler"), (["--guidance", "nan"], "guidance"), ([], "audio"), (["--speed", 3], "speed"), (["--device", "abacus"], "device")])
 def test_bad_options_get_one_line(tiny_run, tmp_path, arguments, word):
     soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
     files = [tmp_path / "a.wav"] if arguments else []
@@ -147,7 +147,7 @@ def test_a_title_cannot_break_out_of_the_page(tmp_path):
 # ---- train.py ----------------------------------------------------------------------------------------------------
 def test_training_leaves_a_model_pictures_a_curve_and_scores(tiny_run):
     names = {p.name for p in tiny_run.iterdir()}
-    assert names == {"last.pt", "loss.png", "sample-20.png", "sample-40.png", "scores.json"}
+    assert names == {"last.pt", "model.pt", "loss.png", "sample-20.png", "sample-40.png", "scores.json"}
     scores = json.loads((tiny_run / "scores.json").read_text())["scores"]
     assert set(evaluate.GOALS) <= set(scores) and all(np.isfinite(v) for v in scores.values())
 
@@ -187,7 +187,7 @@ def test_a_killed_run_resumes_to_the_same_numbers_bit_for_bit(tiny_corpus, tmp_p
     process.kill()
     process.wait()
     step = last(killed)["training"]["step"]
-    assert 0 < step < 300 and not list(killed.glob("*.part")) or step < 300
+    assert 0 < step < 300
     done = run("train.py", "--out", killed, "--resume")
     assert done.returncode == 0, done.stderr
     assert same(last(whole), last(killed))
@@ -200,16 +200,18 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_corpus, tmp_path):
         seen = seen[-200:] + process.stderr.read(1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode != 0 and "--resume" in error and "Traceback" not in error
+    assert process.returncode == 1 and "--resume" in error and "Traceback" not in error
     assert last(tmp_path)["training"]["step"] > 0
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_corpus, tmp_path):
-    # A learning rate that is sane during the warm-up and insane soon after
-    done = run("train.py", "--data", tiny_corpus, "--out", tmp_path, "--steps", 400, "--save-every", 10, "--lr", 1e30, "--warmup", 100_000, *TINY)
-    assert_one_error_line(done, "step", "last.pt")
-    weights = last(tmp_path)["ema"]
-    assert all(torch.isfinite(w).all() for w in weights.values())
+    assert run("train.py", "--data", tiny_corpus, "--out", tmp_path, "--steps", 20, "--save-every", 10, *TINY).returncode == 0
+    state = last(tmp_path)
+    state["training"]["settings"].update(lr=1e30, steps=400, save_every=1000)
+    torch.save(state, tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    assert_one_error_line(run("train.py", "--out", tmp_path, "--resume"), "at step 2", "last.pt keeps")
+    assert (tmp_path / "last.pt").read_bytes() == before
 
 
 def test_resuming_with_another_setting_is_refused_and_not_ignored(tiny_run):
