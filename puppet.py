@@ -75,7 +75,7 @@ def script(who, mood, seconds, rng):
         while t < start + length:
             stressed = t >= next_stress
             duration = (1.25 if stressed else 0.95) / (who.tempo * (1.1 if lively else 0.95)) * rng.uniform(0.85, 1.2)
-            loudness = rng.uniform(0.55, 1.0) if stressed else rng.uniform(0.16, 0.3)
+            loudness = rng.uniform(0.55, 1.0) if stressed else rng.uniform(0.2, 0.38)
             along = (t - start) / length
             pitch = who.pitch * (1.12 - 0.25 * along) * (rng.uniform(1.15, 1.3) if stressed else rng.uniform(0.95, 1.05))
             syllables.append(dict(start=t, duration=duration, peak=t + 0.07, loudness=loudness * (1.15 if lively else 0.85),
@@ -106,6 +106,9 @@ def speak(who, phrases, seconds, rng):
     tail = np.arange(int(0.025 * SAMPLE_RATE)) / SAMPLE_RATE     # a pulse has died away after 25 ms
     responses = [sum(gain * np.exp(-np.pi * width * tail) * np.sin(2 * np.pi * formant / who.tract * tail)
                      for formant, gain, width in zip(vowel, (1.0, 0.5, 0.2), (80, 110, 160))) for vowel in VOWELS]
+    # The glottis closes softly: its pulses lose 6 dB an octave above some 600 Hz, and with them all voiced sound.
+    soft = 1 / (1 + 1j * np.fft.rfftfreq(len(tail), 1 / SAMPLE_RATE) / 600)
+    responses = [np.fft.irfft(np.fft.rfft(response) * soft, len(tail)) for response in responses]
     for phrase in phrases:
         for s in phrase["syllables"]:
             # Pulses where the running phase of the (falling) pitch passes a whole number.
@@ -121,7 +124,7 @@ def speak(who, phrases, seconds, rng):
             if rng.random() < 0.8:                               # a consonant before most vowels
                 first, n = int(s["start"] * SAMPLE_RATE), int(rng.uniform(0.03, 0.06) * SAMPLE_RATE)
                 hiss = np.diff(rng.standard_normal(n + 1)) * np.hanning(n)
-                out[first:first + n] += 0.12 * s["loudness"] * rng.uniform(0.3, 1) * hiss
+                out[first:first + n] += 0.1 * s["loudness"] * rng.uniform(0.3, 1) * hiss
     # The room: reverberation, then a tilted spectrum (microphone), all by one multiplication of spectra.
     decay = rng.uniform(0.03, 0.12)
     room = rng.standard_normal(int(0.4 * SAMPLE_RATE)) * np.exp(-np.arange(int(0.4 * SAMPLE_RATE)) / SAMPLE_RATE / decay)

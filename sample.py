@@ -59,7 +59,7 @@ def read_checkpoint(path):
     except IsADirectoryError:
         raise CheckpointError(f"{path}: is a folder; name the checkpoint file in it") from None
     except Exception as error:           # torch.load raises some ten kinds of error for files that are not its own
-        what = "would run code when loaded, which is refused" if "weights_only" in str(error).lower() or "unsupported global" in str(error).lower() else "is damaged or no checkpoint"
+        what = "would run code when loaded, which is refused" if "unsupported global" in str(error).lower() else "is damaged or no checkpoint"
         raise CheckpointError(f"{path}: {what}; use a file that train.py wrote") from None
     if not isinstance(state, dict) or state.get("format") != "diffmotion":
         raise CheckpointError(f"{path}: holds something else than a DiffMotion model; use a file that train.py wrote")
