@@ -143,9 +143,9 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     top.axis("off")
     time = np.arange(frames) / fps
     if waveform is not None:
-        sound = np.asarray(waveform)[:int(frames / fps * SAMPLE_RATE)]
-        bottom.fill_between(np.arange(0, len(sound), 40) / SAMPLE_RATE, *(np.stack([sound, -sound])[:, ::40] / max(np.abs(sound).max(), 1e-9) * 0.5),
-                            color="#bbbbbb", lw=0, label="speech")
+        sound = np.abs(np.asarray(waveform)[:int(frames / fps * SAMPLE_RATE)])
+        loudest = np.maximum.reduceat(sound, np.arange(0, len(sound), 160)) / max(sound.max(), 1e-9) / 2    # every 10 ms
+        bottom.fill_between(np.arange(len(loudest)) / 100, loudest, -loudest, color="#aaaaaa", lw=0, label="speech")
     for j, (side, colour) in zip(hands, colours.items()):
         speed = np.linalg.norm(np.gradient(points[:, j], axis=0), axis=-1)[:frames] * fps if len(motion) > 1 else np.zeros(frames)
         bottom.plot(time, speed, color=colour, lw=1.5, label=f"{side.lower()} hand")
