@@ -70,7 +70,9 @@ def script(who, mood, seconds, rng):
     while True:
         length = rng.uniform(1.8, 4.5)
         if t + length > seconds - 0.8:
-            return phrases
+            if phrases or t > seconds - 1.4:
+                return phrases
+            length = seconds - 0.8 - t               # a short take still says something
         syllables, start, next_stress = [], t, t + rng.uniform(0.15, 0.5)
         while t < start + length:
             stressed = t >= next_stress

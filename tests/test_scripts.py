@@ -264,7 +264,7 @@ def other_skeleton(folder):
     (lambda f: (take(f, "a"), take(f, "b", wav=False)), "b.bvh"), (other_skeleton, "LeftPaw"),
     (lambda f: (take(f, "a"), (f / "a.bvh").write_text((f / "a.bvh").read_text()[:-400])), "a.bvh"),
     (lambda f: (take(f, "a"), soundfile.write(f / "a.wav", tone(9), 16_000)), "last"), (lambda f: (take(f, "a"), soundfile.write(f / "a.wav", np.zeros(64_000), 16_000)), "silent"),
-    (lambda f: take(f, "a", seconds=2.0), "--window"), (lambda f: (take(f, "a"), (f / "a.mp3").write_bytes(b"x")), "several")])
+    (lambda f: take(f, "a", seconds=2.9), "--window"), (lambda f: (take(f, "a"), (f / "a.mp3").write_bytes(b"x")), "several")])
 def test_bad_corpora_get_one_line(tmp_path, build, word):
     build(tmp_path / "corpus")
     assert_one_error_line(run("train.py", "--data", tmp_path / "corpus", "--out", tmp_path / "o", *TINY), word)
