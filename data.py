@@ -13,7 +13,6 @@ import hashlib
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm import tqdm
 

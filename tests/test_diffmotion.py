@@ -1,7 +1,6 @@
 """The paper's part, against other implementations and known answers."""
 import math
 
-import numpy as np
 import pytest
 import torch
 

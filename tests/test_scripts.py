@@ -18,7 +18,6 @@ import data
 import evaluate
 import motion as M
 import sample
-from wavlm_loader import load_audio
 
 
 def assert_one_error_line(done, *words):
