@@ -35,6 +35,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, with errors as everywhere here: one line that starts with "error:", exit status 2."""
 
     def error(self, message):
+        """Say `message` in one line and leave with status 2."""
         sys.stderr.write(f"error: {message}; see {self.prog} --help\n")
         sys.exit(2)
 

@@ -173,6 +173,7 @@ class Block(nn.Module):
         return x + gate_2 * self.mlp(self.norm(x) * (1 + scale_2) + shift_2)
 
     def attention(self, x, position, mask, cache):
+        """softmax(q k^T / sqrt(D)) v for each head, x [B, F, W] -> [B, F, W]; `cache` brings the keys and values of the past."""
         B, F, W = x.shape
         q, k, v = self.qkv(x).view(B, F, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)  # [B, heads, F, D] each
         q, k = rotate(q, position), rotate(k, position)
