@@ -4,7 +4,7 @@ Real corpora need a licence form or 100 GB of disk, and nobody knows the right g
 talks nonsense and gestures by rules that we wrote, so that one can measure whether a model has found them:
 
     * one hand beats on each stressed syllable, harder when it is louder: preparation, stroke, retraction;
-    * which hand, is drawn anew each phrase: one speech, many right answers;
+    * which hand, is drawn anew each phrase, and the body leans to its side: one speech, many right answers;
     * posture and size of gesture belong to the speaker, and can be heard: low voices gesture large, and the longer
       the vocal tract (the lower the formants) the wider the hands are held;
     * the head nods with the strokes; hands rest in pauses; the body sways slowly, and no speech explains that.
@@ -93,7 +93,8 @@ def script(who, mood, seconds, rng):
 # 3. How it sounds: a pulse of air, shaped by formants
 # ------------------------------------------------------------------------------------------------
 VOWELS = [(700, 1220, 2600), (530, 1840, 2480), (390, 1990, 2550), (570, 840, 2410), (440, 1020, 2240), (640, 1190, 2390)]
-# Hz: the first three formants of the vowels in had't, head, hid, hawed, hood, hud, after Peterson & Barney 1952 (men).
+# Hz: the first three formants. All but the first (an open vowel of our own) are those of the men of Peterson & Barney
+# 1952 in head, hid, hawed, hood, hud.
 
 
 def speak(who, phrases, seconds, rng):
@@ -190,8 +191,9 @@ HALF_STROKE = 0.12       # s: a stroke takes 0.24 s, fastest half-way, which is 
 def hand_plan(phrases, side, size, seconds):
     """When a hand is lifted and how far: keys of (raised 0..1: rest to gesture space, lift in cm above it).
 
-    For each stress of a phrase of its own: up in 0.25 to 0.45 s (preparation), a hold if there is time, down in
-    0.24 s with the fastest moment on the stress (stroke). After the phrase it stays a moment, then retracts.
+    In a phrase of its own the hand first comes up to gesture space, in 0.35 s. Then for each stress: up within 0.45 s
+    (preparation), down in 0.24 s with the fastest moment on the stress (stroke). After the phrase it retracts in 1.1 s,
+    slowly enough not to look like a stroke.
     """
     raised, lift = [(-1.0, 0.0)], [(-1.0, 0.0)]
     for n, phrase in enumerate(phrases):
