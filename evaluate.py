@@ -83,23 +83,26 @@ def rest_speed(motions, answers):
 
 
 def style(motion, answers):
-    """(posture, stroke): distance between the resting hands and median drop of a stroke, in body heights."""
+    """(posture, stroke): distance between the resting hands and median drop of a stroke, in body heights.
+
+    NaN for a posture that a take without a long pause does not show.
+    """
     hands = hands_of(motion)[during(motion, rests(answers))]                 # [rest frames, 2, 3]
-    drops = find_strokes(motion)[1]
-    return np.array([np.linalg.norm(hands[:, 0] - hands[:, 1], axis=-1).mean(), np.median(drops) if len(drops) else 0.0])
+    apart, drops = np.linalg.norm(hands[:, 0] - hands[:, 1], axis=-1), find_strokes(motion)[1]
+    return np.array([apart.mean() if len(apart) else np.nan, np.median(drops) if len(drops) else 0.0])
 
 
 def style_by_speaker(motions, answers):
-    """{speaker number: mean of `style` over the speaker's takes}."""
+    """{speaker number: mean of `style` over the speaker's takes, each part over those that show it}."""
     styles = {}
     for motion, a in zip(motions, answers):
         styles.setdefault(a["speaker"]["number"], []).append(style(motion, a))
-    return {number: np.mean(each, axis=0) for number, each in styles.items()}
+    return {number: np.nanmean(each, axis=0) for number, each in styles.items()}
 
 
 def style_error(made, truth):
     """Mean over speakers, and over posture and stroke, of |made - truth| / truth. Both {speaker: [2]}."""
-    return float(np.mean([np.abs(made[n] - truth[n]) / truth[n] for n in truth]))
+    return float(np.nanmean([np.abs(made[n] - truth[n]) / truth[n] for n in truth]))
 
 
 def phrase_hands(motion, answers):
@@ -113,7 +116,7 @@ def puppet_scores(made, other_seed, truth, answers):
     stresses = [np.array([s["time"] for s in a["stresses"]]) for a in answers]
     strokes = [find_strokes(m)[0] for m in made]
     true_style = style_by_speaker(truth, answers)
-    average = np.mean(list(true_style.values()), axis=0)
+    average = np.nanmean(list(true_style.values()), axis=0)
     f1, f1_truth = beat_f1(strokes, stresses), beat_f1([find_strokes(m)[0] for m in truth], stresses)
     speed, speed_truth = rest_speed(made, answers), rest_speed(truth, answers)
     return dict(beat_f1=f1, beat_f1_truth=f1_truth, beat_f1_share=f1 / f1_truth,
@@ -147,11 +150,15 @@ def energy_onsets(waveform):
 
 
 def onset_hits(strokes, waveform, rng, shifts=200):
-    """(share of strokes on an energy onset, the same for the recording shifted round by random times: mean, 95th percentile)."""
+    """Share of strokes on an energy onset, and the same for the recording shifted round by random times: (share, mean, 95th percentile).
+
+    strokes: a list of stroke times [n], one for each seed, judged together: a shift moves the onsets of all seeds alike,
+    so that the percentile is the one that their common share must pass, not what each seed alone would have to.
+    """
     seconds, onsets = len(waveform) / SAMPLE_RATE, energy_onsets(waveform)
 
     def share(onsets):
-        return matches(np.sort(strokes), np.sort(onsets)) / max(1, len(strokes))
+        return sum(matches(np.sort(s), np.sort(onsets)) for s in strokes) / max(1, sum(map(len, strokes)))
 
     shifted = [share((onsets + rng.uniform(0.5, seconds - 0.5)) % seconds) for _ in range(shifts)]
     return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95))
@@ -188,21 +195,20 @@ def evaluate(generator, pairs, seed=0, **settings):
     rng = np.random.default_rng(seed)
     scores = {}
     for name, motions in (("", made), ("_truth", truth)):
-        hits = np.array([onset_hits(find_strokes(m)[0], w, rng) for m, w in zip(motions, waveforms)])
+        hits = np.array([onset_hits([find_strokes(m)[0]], w, rng) for m, w in zip(motions, waveforms)])
         scores.update({f"onset_hits{name}": hits[:, 0].mean(), f"onset_hits{name}_shifted": hits[:, 1].mean(),
                        f"strokes_per_minute{name}": 60 * sum(len(find_strokes(m)[0]) for m in motions) / sum(len(m) * m.frame_time for m in motions)})
     return {name: float(score) for name, score in scores.items()}
 
 
 def evaluate_speech(generator, paths, seeds=range(5), **settings):
-    """Onset scores of speech files that have no motion: {file name: scores, mean over the seeds}."""
+    """Onset scores of speech files that have no motion, all seeds together: {file name: scores}."""
     scores = {}
     for path in paths:
         waveform = load_audio(path)
         strokes = [find_strokes(generator(generator.hear(waveform), seed=seed, **settings)[0])[0] for seed in seeds]
-        hits = np.array([onset_hits(s, waveform, np.random.default_rng(seed)) for seed, s in zip(seeds, strokes)])
-        scores[Path(path).name] = dict(onset_hits=float(hits[:, 0].mean()), onset_hits_shifted=float(hits[:, 1].mean()),
-                                       onset_hits_shifted_95=float(hits[:, 2].mean()),
+        hits, shifted, shifted_95 = onset_hits(strokes, waveform, np.random.default_rng(0))
+        scores[Path(path).name] = dict(onset_hits=hits, onset_hits_shifted=shifted, onset_hits_shifted_95=shifted_95,
                                        strokes_per_minute=60 * float(np.mean(list(map(len, strokes)))) * SAMPLE_RATE / len(waveform))
     return scores
 
@@ -227,9 +233,9 @@ def parse():
     parser.add_argument("--checkpoint", default=Path(__file__).resolve().parent / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--data", default=None, help="'puppet', or a folder of paired BVH and sound files")
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
-    parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, mean over five seeds")
+    parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, five seeds together")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
-    parser.add_argument("--sampler", default="dpmpp", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
+    parser.add_argument("--sampler", default="ddim", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampler (default: %(default)s)")

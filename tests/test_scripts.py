@@ -327,9 +327,9 @@ def test_strokes_on_onsets_beat_chance_and_random_strokes_do_not():
     times = np.cumsum(rng.uniform(0.5, 2.0, 40))
     times = times[times < 59]
     waveform = torch.randn(len(t)) * sum(torch.exp(-((t - at - 0.05) / 0.05) ** 2) for at in times) + 1e-3 * torch.randn(len(t))
-    on, chance, high = evaluate.onset_hits(evaluate.energy_onsets(waveform), waveform, rng)
+    on, chance, high = evaluate.onset_hits([evaluate.energy_onsets(waveform)], waveform, rng)
     assert on == 1 and chance < 0.35 and high < 0.5
-    random = [evaluate.onset_hits(np.sort(rng.uniform(0, 60, 40)), waveform, rng) for _ in range(20)]
+    random = [evaluate.onset_hits([np.sort(rng.uniform(0, 60, 40))], waveform, rng) for _ in range(20)]
     assert abs(np.mean([r[0] - r[1] for r in random])) < 0.06
 
 
