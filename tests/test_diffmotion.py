@@ -1,5 +1,6 @@
 """The paper's part, against other implementations and known answers."""
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -215,10 +216,12 @@ def test_samplers_walk_the_path_that_diffusers_walks(name, steps):
         theirs = diffusers.DDPMScheduler(**common, clip_sample=False)
     grid = dm.time_grid(schedule.num_steps, steps)
     if name == "ddim":
-        theirs.num_inference_steps = 9               # their step goes from t to t - 1000 // 9 = t - 111, as our grid of 10 does
         eps_at, x = exact_eps(schedule), torch.randn(1, 64, 2)
         ours = dm.sample_ddim(eps_at, schedule, x, steps, None)
-        for t in grid:
+        grid = dm.time_grid(schedule.num_steps, steps, power=0.5)
+        for t, t_next in zip(grid, grid[1:] + [-1]):
+            # their step always goes from t to t - 1000 // n: n = 1000 / (t - t_next), in fractions so that it is exact
+            theirs.num_inference_steps = Fraction(1000, t - t_next)
             x = theirs.step(eps_at(x, t, 0), t, x, eta=0.0).prev_sample
     elif name == "dpmpp":
         theirs.set_timesteps(timesteps=grid) if steps > 1 else theirs.set_timesteps(1)
@@ -237,9 +240,10 @@ def test_samplers_walk_the_path_that_diffusers_walks(name, steps):
     assert torch.allclose(ours, x, atol=2e-3), (ours - x).abs().max()
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7, 1000])
-def test_the_step_grid_runs_from_the_noisiest_to_the_cleanest(steps):
-    grid = dm.time_grid(1000, steps)
+@pytest.mark.parametrize("power", [1.0, 0.5])
+@pytest.mark.parametrize("steps", [1, 2, 7, 700, 999, 1000])
+def test_the_step_grid_runs_from_the_noisiest_to_the_cleanest(steps, power):
+    grid = dm.time_grid(1000, steps, power)
     assert len(set(grid)) == steps and grid[0] == 999 and (grid[-1] == 0 or steps == 1) and grid == sorted(grid, reverse=True)
 
 
