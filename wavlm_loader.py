@@ -339,6 +339,7 @@ STRIDE, FIELD = 320, 400     # samples from one feature to the next, and samples
 PIECE, CONTEXT = 1000, 250   # features
 
 
+@torch.no_grad()
 def hear(wavlm, waveform, layers):
     """Hidden states of WavLM for a waveform [samples]: yields consecutive pieces [n, len(layers) * width], 50 rows a second.
 
