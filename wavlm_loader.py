@@ -340,15 +340,15 @@ PIECE, CONTEXT = 1000, 250   # features
 
 
 @torch.no_grad()
-def hear(wavlm, waveform, layers):
+def hear(wavlm, waveform, layers, piece=PIECE, context=CONTEXT):
     """Hidden states of WavLM for a waveform [samples]: yields consecutive pieces [n, len(layers) * width], 50 rows a second.
 
     layers   numbers from 0, what enters the first block, to 12, what leaves the last
 
-    Up to PIECE + 2 CONTEXT features the recording goes through whole. A longer one goes through in pieces with CONTEXT
+    Up to piece + 2 context features the recording goes through whole. A longer one goes through in pieces with `context`
     features on both sides, which are thrown away. Three of the network's parts mix times, and this is what a piece changes:
     the first layer's normalisation runs over the whole recording, so it is worked out for the whole, see `normaliser`;
-    the convolutions see 25 ms, and the position convolution 64 features on each side, less than CONTEXT, so they give
+    the convolutions see 25 ms, and the position convolution 64 features on each side, less than `context`, so they give
     the same; only attention misses what lies outside the piece.
 
     One recording at a time: torchaudio's WavLM cannot mask the padding that a batch of different lengths needs
@@ -358,11 +358,11 @@ def hear(wavlm, waveform, layers):
     waveform = torch.nn.functional.pad(waveform, (0, max(0, FIELD - len(waveform))))
     scale, shift = (z.to(device) for z in normaliser(wavlm.feature_extractor.conv_layers[0], waveform))
     features = (len(waveform) - FIELD) // STRIDE + 1
-    piece = PIECE if features > PIECE + 2 * CONTEXT else features
+    piece = piece if features > piece + 2 * context else features
     held, first = None, 0                            # convolved features that are still needed, and the number of their first
-    for start in tqdm(range(0, features, piece), desc="WavLM", unit="piece", leave=False, disable=features <= 4 * PIECE):
+    for start in tqdm(range(0, features, piece), desc="WavLM", unit="piece", leave=False, disable=features <= 4 * piece):
         stop = min(start + piece, features)
-        low, high = max(0, start - CONTEXT), min(features, stop + CONTEXT)
+        low, high = max(0, start - context), min(features, stop + context)
         done = 0 if held is None else first + len(held)
         for begin in range(done, high, 250):         # 5 s at a time: the first layers hold 512 numbers for every five samples
             end = min(begin + 250, high)

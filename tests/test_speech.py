@@ -319,23 +319,19 @@ def test_the_first_normalisation_is_that_of_the_whole_recording():
         assert torch.allclose(convolved * scale + shift, layer.layer_norm.double()(convolved.double()).float(), atol=2e-4)
 
 
-def test_pieces_are_the_whole_but_for_what_attention_sees(monkeypatch):
+def test_pieces_are_the_whole_but_for_what_attention_sees():
     """With attention's output shut off nothing else may differ, at any seam, in any layer; with it, layer 0 may not."""
     wavlm = little_wavlm()
     waveform = torch.randn(16_000 * 40, generator=torch.Generator().manual_seed(0))
-    whole = torch.cat(list(W.hear(wavlm, waveform, range(13))))  # [1999, 13 * 16]: a little too long for one piece of the usual size
-    monkeypatch.setattr(W, "PIECE", 10_000)
-    assert len(whole) == len(torch.cat(list(W.hear(wavlm, waveform, [0])))) == 1999
-    assert torch.allclose(torch.cat(list(W.hear(wavlm, waveform, [0]))), whole[:, :16], atol=1e-5)
+    whole, = W.hear(wavlm, waveform, [0], piece=2000)            # [1999, 16]
+    assert torch.allclose(torch.cat(list(W.hear(wavlm, waveform, [0], 300, 64))), whole, atol=1e-5)
     with torch.no_grad():
         for block in wavlm.encoder.transformer.layers:
             block.attention.attention.out_proj.weight.zero_()
             block.attention.attention.out_proj.bias.zero_()
-    whole = torch.cat(list(W.hear(wavlm, waveform, range(13))))
-    for piece, context in ((1000, 250), (333, 64), (64, 100)):
-        monkeypatch.setattr(W, "PIECE", piece)
-        monkeypatch.setattr(W, "CONTEXT", context)
-        pieces = list(W.hear(wavlm, waveform, range(13)))
+    whole, = W.hear(wavlm, waveform, range(13), piece=2000)      # [1999, 13 * 16]
+    for piece, context in ((W.PIECE, W.CONTEXT), (333, 64), (64, 100)):
+        pieces = list(W.hear(wavlm, waveform, range(13), piece, context))
         assert len(pieces) == math.ceil(1999 / piece) and torch.allclose(torch.cat(pieces), whole, atol=1e-5)
 
 
@@ -372,20 +368,21 @@ def test_motion_frames_of_pieces_are_those_of_the_whole_and_the_mean_by_definiti
         assert torch.allclose(got, W.to_motion_frames(features, rate, centre, fps, frames), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["mel", "mfcc", "wavlm"])
-def test_clicks_at_the_start_the_middle_and_the_end_of_an_hour(kind, small_ear):
-    """At 29.97 frames a second, where an error of one in a million would be out by 0.1 frames at the end.
+@pytest.mark.parametrize("kind,layer,length", [("mel", 0, 3600), ("mfcc", 0, 3600), ("wavlm", 0, 3600), ("wavlm", 12, 90)])
+def test_clicks_at_the_start_the_middle_and_the_end_of_an_hour(kind, layer, length, small_ear):
+    """At 29.97 frames a second, where an error of one in a million would be out by 0.1 frames at the end of the hour.
 
-    WavLM's change is smeared by everything that mixes times: what counts is where it is largest.
+    WavLM's change is smeared by everything that mixes times: what counts is where it is largest. Its last layer is
+    looked at in a minute and a half, which is four pieces, for the sake of time.
     """
-    quiet = torch.randn(16_000 * 3600, generator=torch.Generator().manual_seed(0)) * 1e-2
+    quiet = torch.randn(16_000 * length, generator=torch.Generator().manual_seed(0)) * 1e-2
     clicks = quiet.clone()
-    seconds = [0.27, 1800.013, 3599.9]
+    seconds = [0.27, length / 2 + 0.013, length - 0.1]
     for second in seconds:
         clicks[int(second * 16_000):int(second * 16_000) + 30] += 1
-    features = W.SpeechFeatures(kind, 29.97, layer=1)
+    features = W.SpeechFeatures(kind, 29.97, layer=layer)
     change = (features(clicks) - features(quiet)).abs().sum(dim=1)
-    assert len(change) == math.ceil(3600 * 29.97)
+    assert len(change) == math.ceil(length * 29.97)
     for second in seconds:
         frame = int(second * 29.97)
         near = slice(max(0, frame - 150), frame + 150)
@@ -425,13 +422,11 @@ def test_voices_of_many_languages_and_8_khz_prompts_are_heard(tmp_path, voice, s
 
 
 @pytest.mark.parametrize("path", shared_files("speech/*"))
-def test_wavlm_hears_real_recordings_in_pieces_as_whole(path, small_ear, monkeypatch):
-    waveform = W.load_audio(path)
-    whole = W.SpeechFeatures("wavlm", layer=0)(waveform)
-    monkeypatch.setattr(W, "PIECE", 100)
-    monkeypatch.setattr(W, "CONTEXT", 64)
-    pieces = W.SpeechFeatures("wavlm", layer=0)(waveform)
-    assert len(whole) == math.ceil(len(waveform) / 800) and torch.allclose(whole, pieces, atol=1e-4)
+def test_wavlm_hears_real_recordings_in_pieces_as_whole(path, small_ear):
+    waveform, wavlm = W.load_audio(path), little_wavlm()
+    assert len(W.SpeechFeatures("wavlm")(waveform)) == math.ceil(len(waveform) / 800)
+    whole, = W.hear(wavlm, waveform, [0], piece=10_000)
+    assert torch.allclose(torch.cat(list(W.hear(wavlm, waveform, [0], 100, 64))), whole, atol=1e-4)
 
 
 # ---- the cache ---------------------------------------------------------------------------------------------------
@@ -566,12 +561,18 @@ def test_train_and_sample_with_the_learned_sum_of_wavlms_layers(tiny_corpus, tmp
     wanted = (((raw - mean) / deviation).unflatten(1, (13, 768)) * shares[:, None]).sum(dim=1)
     assert torch.allclose(generator.hear(waveform)[0], wanted, atol=1e-4)
 
+    # hear.py draws with these weights, and says in one line what it cannot
+    done = run("hear.py", sound, "--wavlm-checkpoint", tmp_path / "random.pth", "--out", tmp_path / "out" / "heard.png")
+    assert done.returncode == 0 and (tmp_path / "out" / "heard.png").stat().st_size > 50_000, done.stderr
+    done = run("hear.py", sound, "--wavlm-checkpoint", tmp_path / "gone.pth")
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and "gone.pth" in done.stderr and done.stderr.count("\n") == 1
+
     # other weights are other features: refused, in one line
     with torch.no_grad():
         wavlm.encoder.transformer.layers[5].layer_norm.bias[3] += 0.01
     torch.save(wavlm.state_dict(), tmp_path / "random.pth")
-    done = run("sample.py", sound, "--checkpoint", out / "model.pt", "--wavlm-checkpoint", tmp_path / "random.pth", "--out", tmp_path / "out2", "--steps", 2)
-    assert done.returncode == 2 and done.stderr.startswith("error: ") and "other weights" in done.stderr and done.stderr.count("\n") == 1
+    with pytest.raises(W.SpeechError, match="random.pth: holds other weights"):
+        sample.load_generator(out / "model.pt", wavlm_checkpoint=tmp_path / "random.pth")
     assert {p: p.stat().st_mtime_ns for p in cache.iterdir()} == entries
 
 
