@@ -359,6 +359,9 @@ def hear(wavlm, waveform, layers, piece=PIECE, context=CONTEXT):
     scale, shift = (z.to(device) for z in normaliser(wavlm.feature_extractor.conv_layers[0], waveform))
     features = (len(waveform) - FIELD) // STRIDE + 1
     piece = piece if features > piece + 2 * context else features
+    # How much a row cares for one so far away, before its gate: the same for all pieces, and a twentieth of the work.
+    rows = min(features, piece + 2 * context)
+    bias = wavlm.encoder.transformer.layers[0].attention.compute_bias(rows, rows)[None].contiguous()         # [1, 12, rows, rows]
     held, first = None, 0                            # convolved features that are still needed, and the number of their first
     for start in tqdm(range(0, features, piece), desc="WavLM", unit="piece", leave=False, disable=features <= 4 * piece):
         stop = min(start + piece, features)
@@ -369,7 +372,7 @@ def hear(wavlm, waveform, layers, piece=PIECE, context=CONTEXT):
             new = convolve(wavlm, waveform[STRIDE * begin:STRIDE * (end - 1) + FIELD].to(device), scale, shift)  # [end - begin, 512]
             held = new if held is None else torch.cat([held, new])
         held, first = held[low - first:], low        # [high - low, 512]
-        yield transform(wavlm, held, layers)[start - low:stop - low].float().cpu()           # [stop - start, layers * width]
+        yield transform(wavlm, held, layers, bias)[start - low:stop - low].float().cpu()           # [stop - start, layers * width]
 
 
 def normaliser(layer, waveform):
@@ -409,8 +412,10 @@ def convolve(wavlm, waveform, scale, shift):
 
 
 @full_precision
-def transform(wavlm, convolved, layers):
+def transform(wavlm, convolved, layers, bias):
     """The transformer. convolved [K, 512] -> hidden states of the wanted layers side by side [K, len(layers) * width].
+
+    bias [1, heads, >= K, >= K] is what the first block's compute_bias gives: torchaudio hands it on from block to block.
 
     torchaudio's extract_features gives what leaves the blocks, 1 to 12, at its indices 0 to 11; ours count as
     transformers' hidden_states do, where 0 is what enters the first block.
@@ -418,8 +423,9 @@ def transform(wavlm, convolved, layers):
     transformer = wavlm.encoder.transformer
     x = wavlm.encoder.feature_projection(convolved[None])        # [1, K, width]
     x = transformer.layer_norm(x + transformer.pos_conv_embed(x))
-    states, bias = [x], None
+    bias = bias[:, :, :len(convolved), :len(convolved)]          # [1, heads, K, K]
+    states = [x]
     for block in transformer.layers[:max(layers)]:
-        x, bias = block(x, position_bias=bias)                   # the first block's position bias serves all
+        x, _ = block(x, position_bias=bias)
         states.append(x)
     return torch.cat([states[n][0] for n in layers], dim=1)      # [K, len(layers) * width]
