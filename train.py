@@ -144,9 +144,9 @@ def plot_layers(path, shares):
     figure, axes = plt.subplots(figsize=(8, 4), constrained_layout=True)
     bars = axes.bar(range(len(shares)), shares, color="#2e6f9e")
     axes.bar_label(bars, fmt="%.3f", fontsize=8)
-    axes.axhline(1 / len(shares), color="#666666", lw=0.8, ls=":", label="equal shares, as at the start")
-    axes.set(xticks=range(len(shares)), xlabel="layer of WavLM (0 enters the first block, 12 leaves the last)", ylabel="share of the sum")
-    axes.legend(loc="lower right")
+    axes.axhline(1 / len(shares), color="#666666", lw=0.8, ls=":")
+    axes.set(xticks=range(len(shares)), xlabel="layer of WavLM (0 enters the first block, 12 leaves the last)", ylabel="share of the sum",
+             title="how much of each layer the model takes (dotted: equal shares, as at the start)")
     with written_beside(path) as beside:
         figure.savefig(beside, dpi=100, format="png")
     plt.close(figure)

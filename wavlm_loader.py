@@ -336,7 +336,7 @@ def fingerprint(model):
 # 4. WavLM Base+: from a waveform to its hidden states, for any length
 # ------------------------------------------------------------------------------------------------
 STRIDE, FIELD = 320, 400     # samples from one feature to the next, and samples that the convolutions see for one
-PIECE, CONTEXT = 1000, 250   # features
+PIECE, CONTEXT = 750, 75     # features: 15 s, and 1.5 s on both sides
 
 
 @torch.no_grad()
