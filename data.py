@@ -138,7 +138,7 @@ def hear_take(features, waveform, cache=None):
 
     An entry is one .npy file, named by the sound's content and all settings that matter, WavLM's weights among them: a
     recording may be renamed, and an edited one is heard anew. float16 keeps 11 bits, which is more than the standardised
-    features need. mel and mfcc are not kept: they take less time than reading the sound.
+    features need. mel and mfcc are not kept: an hour of them takes a few seconds.
     """
     if cache is None or features.kind != "wavlm":
         return features(waveform)
@@ -181,10 +181,14 @@ def mean_and_deviation(speeches):
 
     Summed in float64, a stretch at a time: what is mapped from disk need not fit into memory.
     """
-    count = sum(map(len, speeches))
-    mean = sum(part.double().sum(dim=0) for speech in speeches for part in speech.split(1024)) / count       # [S]
-    squares = sum(((part.double() - mean) ** 2).sum(dim=0) for speech in speeches for part in speech.split(1024))
-    return mean.float(), (squares / max(1, count - 1)).sqrt().clamp(min=1e-4).float()
+    count, total, squares = sum(map(len, speeches)), 0, 0
+    for speech in tqdm(speeches, desc="means and deviations", unit="take", leave=False, disable=speeches[0].dtype == torch.float32):
+        for part in speech.split(1024):
+            part = part.double()
+            total, squares = total + part.sum(dim=0), squares + part.square().sum(dim=0)     # [S] each
+    mean = total / count
+    variance = (squares - count * mean ** 2) / max(1, count - 1)
+    return mean.float(), variance.clamp(min=1e-8).sqrt().float()
 
 
 # ------------------------------------------------------------------------------------------------
