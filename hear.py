@@ -66,7 +66,7 @@ def print_curve(wavlm, waveform, layers=(0, 6, 12)):
     longest = len(waveform) // wavlm_loader.STRIDE
     whole = torch.cat(list(hear(wavlm, waveform, layers, piece=longest))).chunk(len(layers), dim=1)
     print("context  piece   " + "".join(f"layer {n:<7}" for n in layers))
-    for context, piece in itertools.product((0, 25, 75, 150, 300), (250, 500, 750)):
+    for context, piece in itertools.product((0, 25, 64, 100, 250), (250, 500, 1000)):
         if piece + 2 * context < longest:
             pieces = torch.cat(list(hear(wavlm, waveform, layers, piece, context))).chunk(len(layers), dim=1)
             errors = [((p - w).square().mean().sqrt() / (w - w.mean(dim=0)).square().mean().sqrt()).item() for p, w in zip(pieces, whole)]
@@ -74,17 +74,25 @@ def print_curve(wavlm, waveform, layers=(0, 6, 12)):
 
 
 def print_cost(wavlm, waveform, minutes):
-    """Seconds of computing a minute of speech, for a clip of 10 s, the whole and the clip again; the most memory that was taken."""
+    """Seconds of computing a minute of speech, for clips of 10 s and for the whole, and the most memory that was taken.
+
+    The clip is heard anew after every fourth piece of the whole, so that what else the machine does slows down both.
+    """
     waveform = waveform.repeat(int(np.ceil(minutes * 60 * SAMPLE_RATE / len(waveform))))[:int(minutes * 60 * SAMPLE_RATE)]
     clip = waveform[:10 * SAMPLE_RATE]
     list(hear(wavlm, clip, [12]))                                # the first pass is slower: memory is fetched
-    for name, sound in (("10 s", clip), (f"{minutes:g} min", waveform), ("10 s again", clip)):
-        started, rows = time.time(), 0
-        for piece in hear(wavlm, sound, [12]):
-            rows += len(piece)
-        rate = (time.time() - started) / (len(sound) / SAMPLE_RATE / 60)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6      # in KB on Linux
-        print(f"{name:<12}{rate:6.2f} s a minute of speech, {rows} features, peak memory {peak:.2f} GB", flush=True)
+    rows, spent, clip_rows, clip_spent, started = 0, 0.0, 0, 0.0, time.perf_counter()
+    for n, piece in enumerate(hear(wavlm, waveform, [12])):
+        rows, spent = rows + len(piece), spent + time.perf_counter() - started
+        if n % 4 == 0:
+            started = time.perf_counter()
+            clip_rows += sum(map(len, hear(wavlm, clip, [12])))
+            clip_spent += time.perf_counter() - started
+        started = time.perf_counter()
+    long, short = spent / rows * 3000, clip_spent / clip_rows * 3000         # 3000 rows are a minute
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6          # in KB on Linux
+    print(f"{minutes:g} min: {long:.2f} s a minute of speech, clips of 10 s {short:.2f} s: {long / short:.2f} times as long; "
+          f"{rows} features; peak memory {peak:.2f} GB")
 
 
 def parse():
