@@ -9,7 +9,6 @@ are: out/heard.png. WavLM's weights are downloaded on first use (360 MB), or giv
 Both also run with --random, without weights: the arithmetic costs the same, but nothing is understood.
 """
 import itertools
-import resource
 import time
 from pathlib import Path
 
@@ -78,6 +77,7 @@ def print_cost(wavlm, waveform, minutes):
 
     The clip is heard anew after every fourth piece of the whole, so that what else the machine does slows down both.
     """
+    import resource                                              # not on Windows: only where it is needed
     waveform = waveform.repeat(int(np.ceil(minutes * 60 * SAMPLE_RATE / len(waveform))))[:int(minutes * 60 * SAMPLE_RATE)]
     clip = waveform[:10 * SAMPLE_RATE]
     list(hear(wavlm, clip, [12]))                                # the first pass is slower: memory is fetched
