@@ -1,6 +1,7 @@
 """Data: a folder of paired motion and speech -> the windows that training draws from.
 
     find_pairs(folder)     which .bvh belongs to which sound, and which takes are held out
+    hear_take(...)         speech features of a recording, WavLM's from the cache
     Corpus(...)            standardised features of every take
     Corpus.batch(...)      random windows (pose [B, F, P], speech [B, F, S])
 
@@ -9,15 +10,17 @@ Also here, because every script needs them: one-line errors (run_script) and the
 A take is held out by take and never by window: two windows of one take share their speech.
 """
 import argparse
+import bisect
 import hashlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
-from motion import BvhError, PoseCodec, read_bvh, resample
-from wavlm_loader import SpeechError, load_audio
+from motion import BvhError, PoseCodec, read_bvh, resample, written_beside
+from wavlm_loader import CONTEXT, PIECE, SpeechError, frame_count, load_audio
 
 
 class CorpusError(ValueError):
@@ -125,6 +128,70 @@ def load_take(bvh, sound):
 
 
 # ------------------------------------------------------------------------------------------------
+# Speech features, kept on disk
+# ------------------------------------------------------------------------------------------------
+CACHE = "cache"          # the folder, in the working directory
+
+
+def hear_take(features, waveform, cache=None):
+    """waveform [samples] -> features [frames, dim]: computed, float32; or with a `cache` folder, WavLM's as float16 mapped from disk.
+
+    An entry is one .npy file, named by the sound's content and all settings that matter, WavLM's weights among them: a
+    recording may be renamed, and an edited one is heard anew. float16 keeps 11 bits, which is more than the standardised
+    features need. mel and mfcc are not kept: an hour of them takes a few seconds.
+    """
+    if cache is None or features.kind != "wavlm":
+        return features(waveform)
+    sound = hashlib.sha256(waveform.numpy().tobytes()).hexdigest()[:20]
+
+    def entry(layer):
+        heard = repr(sorted((features.settings() | dict(layer=layer, pieces=(PIECE, CONTEXT))).items()))
+        return Path(cache) / f"{sound}-{hashlib.sha256(heard.encode()).hexdigest()[:12]}.npy"
+
+    path, everything = entry(features.layer), entry("sum")
+    if not path.exists() and everything.exists():                # an entry of all the layers holds this one
+        width = features.dim // features.layers
+        return _mapped(everything, (frame_count(len(waveform), features.fps), 13 * width))[:, features.layer * width:(features.layer + 1) * width]
+    shape = (frame_count(len(waveform), features.fps), features.dim)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(path) as beside, open(beside, "wb") as f:
+            np.lib.format.write_array_header_1_0(f, dict(descr="<f2", fortran_order=False, shape=shape))
+            for piece in features.pieces(waveform):
+                piece = piece.half()
+                if not torch.isfinite(piece).all():
+                    raise SpeechError("WavLM's features do not fit into float16; the weights are damaged, get them again")
+                f.write(piece.numpy().tobytes())
+    return _mapped(path, shape)
+
+
+def _mapped(path, shape):
+    """An entry of the cache as a float16 tensor, of which only what is looked at is read from the disk."""
+    try:
+        array = np.load(path, mmap_mode="c")         # "c", not "r": torch warns of arrays that may not be written to
+        if array.shape != shape or array.dtype != np.float16:
+            raise ValueError(f"{array.dtype} {array.shape}")
+    except (ValueError, EOFError):
+        raise CorpusError(f"{path}: is a damaged entry of the cache; delete it") from None
+    return torch.from_numpy(array)                               # [frames, dim]
+
+
+def mean_and_deviation(speeches):
+    """Of every feature over all frames of the recordings, a list of [frames, S] -> (mean [S], deviation [S]).
+
+    Summed in float64, a stretch at a time: what is mapped from disk need not fit into memory.
+    """
+    count, total, squares = sum(map(len, speeches)), 0, 0
+    for speech in tqdm(speeches, desc="means and deviations", unit="take", leave=False, disable=speeches[0].dtype == torch.float32):
+        for part in speech.split(1024):
+            part = part.double()
+            total, squares = total + part.sum(dim=0), squares + part.square().sum(dim=0)     # [S] each
+    mean = total / count
+    variance = (squares - count * mean ** 2) / max(1, count - 1)
+    return mean.float(), variance.clamp(min=1e-8).sqrt().float()
+
+
+# ------------------------------------------------------------------------------------------------
 # Corpus: features of every take, and windows cut out of them
 # ------------------------------------------------------------------------------------------------
 class Corpus:
@@ -133,43 +200,45 @@ class Corpus:
     codec      PoseCodec fitted on the training takes, or None to fit it here
     features   SpeechFeatures
     speech_scale   (mean [S], deviation [S]) of the speech features over the training takes, or None to compute them here
-    poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs.
+    cache      folder that keeps WavLM's features, or None
+    poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs. Speech that is mapped
+    from the cache stays there, as heard and in float16 (an hour of all of WavLM's layers is 1.4 GB): batch standardises it.
     """
 
-    def __init__(self, pairs, features, codec=None, speech_scale=None):
+    def __init__(self, pairs, features, codec=None, speech_scale=None, cache=None):
         if not pairs:
             raise CorpusError("no takes to train on are left once those for testing are held out; add recordings")
         motions, speeches = [], []
-        for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8):
+        for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8 and features.kind != "wavlm"):
             motion, waveform = load_take(bvh, sound)
             if motions and list(motion.names) != list(motions[0].names):
                 odd = sorted(set(motion.names) ^ set(motions[0].names)) or ["the order of the joints"]
                 raise CorpusError(f"{bvh}: another skeleton than {pairs[0][0]} (difference: {', '.join(odd[:3])}); train on one at a time")
             motions.append(resample(motion, features.fps))
-            speeches.append(features(waveform))
+            speeches.append(hear_take(features, waveform, cache))
         self.features = features
         self.codec = codec or PoseCodec.fit(motions, features.fps)
         if self.codec.pose_dim == 0:
             raise CorpusError(f"{pairs[0][0].parent}: nothing moves in these files; check the export")
-        if speech_scale is None:
-            every = torch.cat(speeches)
-            speech_scale = every.mean(dim=0), every.std(dim=0).clamp(min=1e-4)
-        self.speech_scale = speech_scale
+        self.speech_scale = speech_scale or mean_and_deviation(speeches)
         self.poses, self.speeches = [], []
         for motion, speech in zip(motions, speeches):
             pose = torch.from_numpy(self.codec.encode(motion))
             n = min(len(pose), len(speech))
             self.poses.append(pose[:n])
-            self.speeches.append(((speech[:n] - speech_scale[0]) / speech_scale[1]))
+            self.speeches.append(self.standardised(speech[:n]) if speech.dtype == torch.float32 else speech[:n])
         self.seconds = sum(len(p) for p in self.poses) / features.fps
 
     def to(self, device, frames):
         """Lay all takes end to end on `device`, and note where a window of `frames` may begin. Call it before batch()."""
         if max(map(len, self.poses)) < frames:
             raise CorpusError(f"every take is shorter than a training window of {frames} frames; give a smaller --window")
-        self.pose, self.speech = torch.cat(self.poses).to(device), torch.cat(self.speeches).to(device)   # [all frames, P or S]
-        starts, first = [], 0
+        self.pose, self.speech = torch.cat(self.poses).to(device), None      # [all frames, P]
+        if self.speeches[0].dtype == torch.float32:
+            self.speech = torch.cat(self.speeches).to(device)                # [all frames, S]
+        starts, first, self.firsts = [], 0, []
         for pose in self.poses:
+            self.firsts.append(first)
             starts.append(torch.arange(first, first + max(0, len(pose) - frames + 1)))
             first += len(pose)
         self.starts, self.frames = torch.cat(starts), frames
@@ -184,6 +253,16 @@ class Corpus:
         """
         start = self.starts[torch.randint(len(self.starts), (size,), generator=generator)]
         opening = self.openings[torch.randint(len(self.openings), (size,), generator=generator)]
-        start = torch.where(torch.rand(size, generator=generator) < 1 / 8, opening, start).to(self.pose.device)
-        at = start[:, None] + torch.arange(self.frames, device=self.pose.device)             # [B, F]
-        return self.pose[at], self.speech[at]
+        start = torch.where(torch.rand(size, generator=generator) < 1 / 8, opening, start)
+        at = (start[:, None] + torch.arange(self.frames)).to(self.pose.device)               # [B, F]
+        if self.speech is not None:
+            return self.pose[at], self.speech[at]
+        windows = []
+        for n in start.tolist():
+            take = bisect.bisect(self.firsts, n) - 1
+            windows.append(self.speeches[take][n - self.firsts[take]:][:self.frames])        # [F, S]
+        return self.pose[at], self.standardised(torch.stack(windows).float()).to(self.pose.device)
+
+    def standardised(self, speech):
+        """Features as heard [..., S] -> with mean 0 and deviation 1 over the training takes."""
+        return (speech - self.speech_scale[0]) / self.speech_scale[1]

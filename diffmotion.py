@@ -87,6 +87,7 @@ class DiffMotionConfig:
     kernel: int = 5               # frames seen by the gesture encoder's convolution: 0.25 s
     speech_reach: int = 16        # speech is heard this far back and ahead: 0.8 s, time to raise a hand for a stroke
     memory: float = 0.0           # share of the last pose that is not news: see DiffMotion.innovations; 0 is the paper
+    speech_layers: int = 1        # L > 1: the speech brings L layers of S features side by side; see DiffMotion.mix_layers
 
 
 class AdaLN(nn.Module):
@@ -202,6 +203,8 @@ class DiffMotion(nn.Module):
         W = config.width
         if W % config.heads or (W // config.heads) % 2:
             raise ValueError(f"width {W} does not divide into {config.heads} heads of even size")
+        if config.speech_layers > 1:                             # equal shares at first
+            self.layer_shares = nn.Parameter(torch.zeros(config.speech_layers))
         # Condition encoder, behind WavLM or mel: what is said around a frame, and by what voice. See encode_speech.
         self.hear = nn.Conv1d(config.speech_dim, W, 2 * config.speech_reach + 1, padding=config.speech_reach)
         self.voice = nn.Linear(W, W + 1)
@@ -256,12 +259,27 @@ class DiffMotion(nn.Module):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
         return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)))
 
+    def mix_layers(self, speech):
+        """All layers of a speech model, [B, F, L S] -> their weighted sum [B, F, S]; speech of S features stays as it is.
+
+            speech = sum over l of softmax(layer_shares)_l layer_l
+
+        as in SUPERB (Yang et al. 2021). The shares are trained along and tell which layers this task listens to: the
+        layers come standardised, so that a large share is not just a layer of small numbers.
+        """
+        L, S = self.config.speech_layers, self.config.speech_dim
+        if L == 1 or speech.shape[-1] == S:
+            return speech
+        shares = self.layer_shares.softmax(dim=0).to(speech.dtype)
+        return shares @ speech.unflatten(-1, (L, S))             # [L] @ [B, F, L, S] -> [B, F, S]
+
     def encode_speech(self, speech, withheld=None):
-        """speech [B, F, S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech".
+        """speech [B, F, S] or [B, F, L S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech".
 
         To what is heard around a frame we add a running average over the attention window, weighted by how much
         each frame tells (a learned number in 0..1: silence tells nothing). That is where a voice is recognised.
         """
+        speech = self.mix_layers(speech)                         # [B, F, S]
         heard = fun.silu(self.hear(speech.transpose(1, 2)).transpose(1, 2))             # [B, F, W]
         traits = self.voice(heard)                               # [B, F, W + 1]
         weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; float64, for sums over an hour

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data import CorpusError, Parser, device, find_pairs, load_take, run_script
+from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script
 from diffmotion import SAMPLERS
 from motion import find_strokes, hand_joints, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
@@ -241,6 +241,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, help="of the sampler (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
+    parser.add_argument("--cache", default=CACHE, help="folder that keeps WavLM's features (default: %(default)s)")
     args = parser.parse_args()
     if args.data is None and not args.speech:
         args.data = "puppet"
@@ -252,6 +253,7 @@ def parse():
 def main():
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
+    generator.cache = args.cache
     settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance)
     scores = {}
     if args.data:

@@ -8,6 +8,7 @@ mean squared error (equation 14 of Ho et al. 2020). What lands in --out:
     model.pt        the model and all that sampling needs, in half the digits: to give away
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
+    layers.png      how much of each layer of WavLM the model takes, for --layer sum
     scores.json     the puppet's scores, at the end
 """
 import argparse
@@ -25,11 +26,11 @@ import torch
 from tqdm import tqdm
 
 import evaluate
-from data import CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script
+from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script
 from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
-from wavlm_loader import SpeechFeatures
+from wavlm_loader import LAYERS, SpeechFeatures
 
 
 @dataclass
@@ -60,7 +61,9 @@ class Settings:
     save_every: int = 250           # steps between checkpoints
     picture_every: int = 1000       # steps between pictures of a sample
     device: str = "cuda" if torch.cuda.is_available() else "cpu"   # cpu or cuda
-    wavlm_checkpoint: str = ""      # WavLM Base+ weights, for --features wavlm
+    wavlm_checkpoint: str = ""      # WavLM Base+ weights, for --features wavlm: torchaudio's, Microsoft's or Hugging Face's file
+    layer: str = "last"             # which layer of WavLM: last (the paper's), 0 to 12, or sum (all, with learned shares)
+    cache: str = CACHE              # folder that keeps WavLM's features from run to run
 
 
 def parse():
@@ -80,6 +83,10 @@ def parse():
         parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
     if settings.features not in ("mel", "mfcc", "wavlm"):
         parser.error(f"--features is mel, mfcc or wavlm, not {settings.features!r}")
+    if settings.layer not in LAYERS:
+        parser.error(f"--layer is last, sum or 0 to 12, not {settings.layer!r}")
+    if settings.features != "wavlm" and settings.layer != "last" and not resume:
+        parser.error(f"--layer {settings.layer} chooses among WavLM's layers; give --features wavlm too")
     if settings.adaln not in ("split", "joint"):
         parser.error(f"--adaln is split or joint, not {settings.adaln!r}")
     return settings, resume
@@ -129,6 +136,22 @@ def plot_loss(path, losses, every):
     plt.close(figure)
 
 
+def plot_layers(path, shares):
+    """How much of each layer the model takes: shares [13], which add up to one."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(figsize=(8, 4), constrained_layout=True)
+    bars = axes.bar(range(len(shares)), shares, color="#2e6f9e")
+    axes.bar_label(bars, fmt="%.3f", fontsize=8)
+    axes.axhline(1 / len(shares), color="#666666", lw=0.8, ls=":")
+    axes.set(xticks=range(len(shares)), xlabel="layer of WavLM (0 enters the first block, 12 leaves the last)", ylabel="share of the sum",
+             title="how much of each layer the model takes (dotted: equal shares, as at the start)")
+    with written_beside(path) as beside:
+        figure.savefig(beside, dpi=100, format="png")
+    plt.close(figure)
+
+
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
@@ -143,9 +166,9 @@ def main():
         before = Settings(**saved["training"]["settings"])
         for field in fields(Settings):               # a setting given with --resume must not be ignored in silence
             given, old = getattr(settings, field.name), getattr(before, field.name)
-            if given not in (field.default, old) and field.name not in ("out", "device", "wavlm_checkpoint"):
+            if given not in (field.default, old) and field.name not in ("out", "device", "wavlm_checkpoint", "cache"):
                 raise CheckpointError(f"--{field.name.replace('_', '-')} {given}: the run in {out} was started with {old}; leave it out, or start anew in another --out")
-        settings = Settings(**{**asdict(before), "out": settings.out, "device": settings.device, "wavlm_checkpoint": settings.wavlm_checkpoint})
+        settings = Settings(**{**asdict(before), "out": settings.out, "device": settings.device, "wavlm_checkpoint": settings.wavlm_checkpoint, "cache": settings.cache})
     s = settings
     out.mkdir(parents=True, exist_ok=True)
     if s.data == "puppet" and not evaluate.PUPPET.exists():
@@ -154,13 +177,17 @@ def main():
     pairs = find_pairs(evaluate.PUPPET if s.data == "puppet" else s.data)
 
     # ---- data: everything in memory, on the device -----------------------------------------------------------
-    features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, device=s.device)
-    corpus = Corpus(pairs["train"], features).to(s.device, s.window)
+    features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, s.device)
+    corpus = Corpus(pairs["train"], features, cache=s.cache).to(s.device, s.window)
     print(f"{len(pairs['train'])} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
+    if s.features == "wavlm":
+        size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
+        print(f"{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {size / 1e6 / corpus.seconds * 3600:.0f} MB an hour of speech")
 
     # ---- model -----------------------------------------------------------------------------------------------
     torch.manual_seed(s.seed)
-    model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim, s.width, s.depth, s.heads, s.attention_window, s.adaln, memory=s.memory)).to(s.device)
+    model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
+                                        memory=s.memory, speech_layers=features.layers)).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
         model.innovation_scale.copy_(torch.cat([p[1:] - s.memory * p[:-1] for p in corpus.poses]).std(dim=0).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -174,14 +201,14 @@ def main():
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
     first, losses = 0, []                            # losses: mean of every CHECK_EVERY steps
     if saved:
-        if saved["model"] != model.settings():
+        if DiffMotionConfig(**saved["model"]) != model.config:
             raise CheckpointError(f"{out / 'last.pt'}: the data in {s.data} is not what the run was started with; restore it or start anew")
         model.load_state_dict(saved["training"]["weights"])
         ema.load_state_dict(saved["ema"])
         optimiser.load_state_dict(saved["training"]["optimiser"])
         first, losses = saved["training"]["step"], saved["training"]["losses"]
 
-    generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device)
+    generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device, s.cache)
     shown = (pairs["valid"] or pairs["train"])[0]    # the take that the pictures show
     shown_speech = load_take(*shown)[1][:12 * 16_000]
 
@@ -239,6 +266,8 @@ def main():
             plot_motion(out / f"sample-{done}.png", f"{shown[0].stem} after {done} steps", picture, shown_speech)
     print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps -> {out / 'last.pt'}")
     plot_loss(out / "loss.png", losses, CHECK_EVERY)
+    if features.layers > 1:
+        plot_layers(out / "layers.png", ema.layer_shares.softmax(dim=0).tolist())
     small = contents(model, ema, schedule, corpus)
     small["ema"] = {name: weight.half() for name, weight in small["ema"].items()}
     save(out / "model.pt", small)

@@ -3,19 +3,25 @@
     load_audio(path)               any file that soundfile reads -> 16 kHz mono float32 [samples]
     SpeechFeatures(kind, fps)      waveform -> [frames, dim], one row for each motion frame, frames = ceil(seconds * fps)
     load_wavlm(checkpoint)         the pre-trained network behind kind="wavlm"
+    hear(wavlm, waveform, layers)  its hidden states, 50 a second, for speech of any length
 
 Time: row n speaks for n / fps to (n + 1) / fps and is centred there, whatever the kind. Each kind first gives
 features at its own rate, each valid around its own centre; `to_motion_frames` averages them over the motion frames.
 """
+import hashlib
+import http.client
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
 import torchaudio
+from tqdm import tqdm
 
 SAMPLE_RATE = 16_000     # what WavLM was trained on; enough for every formant of speech
+LAYERS = ("last", "sum", *map(str, range(13)))   # what SpeechFeatures takes as `layer` of WavLM
 
 
 class SpeechError(ValueError):
@@ -89,8 +95,31 @@ def to_motion_frames(features, rate, first_centre, fps, frames):
     Feature k stands for the time within half a period of its centre; a motion frame takes each in proportion
     to their overlap. (Differences of the running integral: exact for any pair of rates, fps above `rate` too.)
     """
-    integral = torch.cat([features.new_zeros(1, features.shape[1], dtype=torch.float64), features.double().cumsum(0)])  # [K + 1, D]
+    return torch.cat(list(motion_frames([features], rate, first_centre, fps, frames)))       # [frames, D]
+
+
+def motion_frames(pieces, rate, first_centre, fps, frames):
+    """to_motion_frames for features that come in consecutive `pieces` [K_i, D]: yields [n_i, D], joined [frames, D].
+
+    A motion frame is given out as soon as the last feature that it overlaps is there, so that no more than a piece is held.
+    """
     edges = (torch.arange(frames + 1, dtype=torch.float64) / fps - first_centre) * rate + 0.5    # in features, [frames + 1]
+    held, first, done = None, 0, 0       # features that are still needed, the number of their first, frames given out
+    for piece in pieces:
+        held = piece if held is None else torch.cat([held, piece])           # [held, D]
+        ready = int(torch.searchsorted(edges[1:], torch.tensor(first + len(held), dtype=torch.float64), right=True))
+        if ready > done:
+            yield _overlap_means(held, edges[done:ready + 1] - first)        # [ready - done, D]
+            # The last one stays: a frame that lies wholly beyond the features takes it.
+            used = max(0, min(int(edges[ready]) - first, len(held) - 1))
+            held, first, done = held[used:], first + used, ready
+    if done < frames:
+        yield _overlap_means(held, edges[done:] - first)                     # [frames - done, D]
+
+
+def _overlap_means(features, edges):
+    """Means of features [K, D] between consecutive edges [n + 1], which count in features -> [n, D]."""
+    integral = torch.cat([features.new_zeros(1, features.shape[1], dtype=torch.float64), features.double().cumsum(0)])  # [K + 1, D]
     edges = edges.clamp(0, len(features))
     # A frame that lies wholly beyond the features (the very end of a clip) takes the last one.
     low, high = edges[:-1].clamp(max=len(features) - 1e-3), edges[1:]
@@ -98,9 +127,9 @@ def to_motion_frames(features, rate, first_centre, fps, frames):
 
     def at(x):                                                   # the integral between whole features is linear
         whole = x.floor().long().clamp(max=len(features) - 1)
-        return integral[whole] + (x - whole)[:, None] * features.double()[whole]
+        return integral[whole] + (x - whole)[:, None] * features[whole].double()
 
-    return ((at(high) - at(low)) / (high - low)[:, None]).float()            # [frames, D]
+    return ((at(high) - at(low)) / (high - low)[:, None]).float()            # [n, D]
 
 
 class SpeechFeatures:
@@ -108,7 +137,10 @@ class SpeechFeatures:
 
     kind   "mel"    40 log-mel bands: how loud each band of the spectrum is                     (dim 40)
            "mfcc"   20 mel-frequency cepstral coefficients: the shape of those bands            (dim 20)
-           "wavlm"  a layer of WavLM Base+; the 12th, the last, is the paper's                  (dim 768)
+           "wavlm"  what `layer` of WavLM Base+ says                                            (dim 768, or 13 * 768)
+    layer  "last", the 12th, which is the paper's; 0, what enters the first of the 12 blocks; 1 to 12, what leaves one;
+           or "sum": all 13 side by side, for a model that learns how much of each it wants (DiffMotionConfig.speech_layers)
+    weights   fingerprint of the WavLM weights that a model was trained with: others raise SpeechError
 
     mel and mfcc first bring the loud parts of the recording to one level, so that a microphone that stands farther
     away gives the same features; WavLM's first layer normalises by itself.
@@ -119,45 +151,55 @@ class SpeechFeatures:
     # the noise of a room does not look like speech.
     FLOOR = 1e-3
 
-    def __init__(self, kind="mel", fps=20, checkpoint=None, layer=12, device="cpu"):
+    def __init__(self, kind="mel", fps=20, checkpoint=None, layer="last", device="cpu", weights=None):
         if kind not in ("mel", "mfcc", "wavlm"):
             raise SpeechError(f"speech features are mel, mfcc or wavlm, not {kind!r}")
-        self.kind, self.fps, self.layer, self.device = kind, fps, layer, device
-        self.dim = {"mel": self.BANDS, "mfcc": self.CEPSTRA, "wavlm": 768}[kind]
+        if str(layer) not in LAYERS:
+            raise SpeechError(f"the layer of WavLM is last, sum or 0 to 12, not {layer!r}")
+        self.kind, self.fps, self.device = kind, fps, device
+        self.layer = "sum" if layer == "sum" else 12 if layer == "last" else int(layer)
+        self.layers, self.dim = 1, {"mel": self.BANDS, "mfcc": self.CEPSTRA, "wavlm": 768}[kind]
         if kind == "wavlm":
             self.wavlm = load_wavlm(checkpoint).to(device)
+            self.weights = fingerprint(self.wavlm)
+            if weights not in (None, self.weights):
+                raise SpeechError(f"{checkpoint or 'the downloaded WavLM'}: holds other weights ({self.weights}) than the model was trained with ({weights}); "
+                                  "give those with --wavlm-checkpoint, or train anew")
+            self.layers = 13 if layer == "sum" else 1
+            self.dim = self.layers * self.wavlm.encoder.feature_projection.projection.out_features
         self.mel = torchaudio.transforms.MelSpectrogram(SAMPLE_RATE, n_fft=512, win_length=self.WINDOW, hop_length=self.HOP,
                                                         n_mels=self.BANDS, f_min=60, f_max=7600, center=False)
         self.dct = torchaudio.functional.create_dct(self.CEPSTRA, self.BANDS, norm="ortho")  # [BANDS, CEPSTRA]
 
     def settings(self):
         """What __init__ needs to hear the same again (the path of WavLM's weights is the user's affair)."""
-        return dict(kind=self.kind, fps=self.fps, layer=self.layer)
+        return dict(kind=self.kind, fps=self.fps, layer=self.layer) | (dict(weights=self.weights) if self.kind == "wavlm" else {})
 
-    @torch.no_grad()
     def __call__(self, waveform):
         """waveform [samples] -> [frames, dim]."""
+        return torch.cat(list(self.pieces(waveform)))            # [frames, dim]
+
+    @torch.no_grad()
+    def pieces(self, waveform):
+        """The same, a piece at a time: yields [n, dim], so that an hour takes no more memory than a minute."""
         frames = frame_count(len(waveform), self.fps)
         if self.kind == "wavlm":
             # WavLM's convolutions see 400 samples (25 ms) every 320: feature k is centred at sample 320 k + 200.
-            padded = torch.nn.functional.pad(waveform, (0, max(0, 400 - len(waveform))))
-            layers, _ = self.wavlm.extract_features(padded[None].to(self.device), num_layers=self.layer)
-            return to_motion_frames(layers[-1][0].float().cpu(), 50, 200 / SAMPLE_RATE, self.fps, frames)
-        features = self._log_mel(waveform)                       # [K, BANDS], feature k centred at k * 10 ms
-        if self.kind == "mfcc":
-            features = features @ self.dct                       # [K, CEPSTRA]
-        return to_motion_frames(features, SAMPLE_RATE / self.HOP, 0.0, self.fps, frames)
+            heard = hear(self.wavlm, waveform, range(13) if self.layer == "sum" else [self.layer])
+            yield from motion_frames(heard, SAMPLE_RATE / STRIDE, FIELD / 2 / SAMPLE_RATE, self.fps, frames)
+        else:                                                    # feature k centred at k * 10 ms
+            yield from motion_frames(self._log_mel(waveform), SAMPLE_RATE / self.HOP, 0.0, self.fps, frames)
 
     def _log_mel(self, waveform):
-        waveform = waveform / loud_level(waveform) * 0.1
+        """Yields [n, BANDS], or for mfcc [n, CEPSTRA], 100 rows a second."""
+        level = loud_level(waveform)
         half, hops = self.mel.n_fft // 2, len(waveform) // self.HOP + 1
         padded = torch.nn.functional.pad(waveform, (half, half + self.HOP))
-        pieces = []
         for first in range(0, hops, 6000):                       # a minute at a time: flat memory for an hour
             last = min(first + 6000, hops)
-            piece = padded[first * self.HOP:(last - 1) * self.HOP + self.mel.n_fft]
-            pieces.append(self.mel(piece).T)                     # [hops in the piece, BANDS]
-        return torch.log(torch.cat(pieces) + self.FLOOR)         # [K, BANDS]
+            piece = padded[first * self.HOP:(last - 1) * self.HOP + self.mel.n_fft] / level * 0.1
+            bands = torch.log(self.mel(piece).T + self.FLOOR)    # [hops in the piece, BANDS]
+            yield bands @ self.dct if self.kind == "mfcc" else bands
 
 
 def loud_level(waveform):
@@ -173,30 +215,231 @@ def loud_level(waveform):
 
 
 # ------------------------------------------------------------------------------------------------
-# 3. WavLM Base+
+# 3. WavLM Base+: the weights
 # ------------------------------------------------------------------------------------------------
-def load_wavlm(checkpoint=None):
-    """WavLM Base+ (12 layers, 768 wide, 50 features a second), in eval mode.
+# The same network has three sets of names. Microsoft's become Hugging Face's, and these become torchaudio's: what is
+# found is rewritten, in this order, wherever it stands in a name.
+MICROSOFT_TO_HUGGING_FACE = (
+    (r"^feature_extractor\.conv_layers\.(\d)\.0\.", r"feature_extractor.conv_layers.\1.conv."),
+    (r"^feature_extractor\.conv_layers\.0\.2\.", r"feature_extractor.conv_layers.0.layer_norm."),
+    (r"^post_extract_proj\.", r"feature_projection.projection."),
+    (r"^layer_norm\.", r"feature_projection.layer_norm."),
+    (r"^encoder\.pos_conv\.0\.", r"encoder.pos_conv_embed.conv."),
+    (r"\.self_attn_layer_norm\.", r".layer_norm."),
+    (r"\.self_attn\.grep_a$", r".attention.gru_rel_pos_const"),
+    (r"\.self_attn\.grep_linear\.", r".attention.gru_rel_pos_linear."),
+    (r"\.self_attn\.relative_attention_bias\.", r".attention.rel_attn_embed."),
+    (r"\.self_attn\.", r".attention."),
+    (r"\.fc1\.", r".feed_forward.intermediate_dense."),
+    (r"\.fc2\.", r".feed_forward.output_dense."),
+)
+HUGGING_FACE_TO_TORCHAUDIO = (
+    (r"^feature_projection\.", r"encoder.feature_projection."),
+    (r"^encoder\.(pos_conv_embed|layer_norm|layers)\.", r"encoder.transformer.\1."),
+    (r"\.attention\.(out_proj|[qkv]_proj)\.", r".attention.attention.\1."),
+)
+# Used in pre-training only: what stood for a masked frame, and the heads that guessed it.
+PRETRAINING_ONLY = r"^(mask_emb|masked_spec_embed|final_proj\.|label_embs_concat)"
 
-    checkpoint None: torchaudio's own copy, downloaded once (360 MB) into torch's cache. Otherwise the path of a
-    `wavlm_base_plus.pth` of torchaudio's. Only tensors are loaded: a file that holds code is refused.
+
+def load_wavlm(checkpoint=None):
+    """WavLM Base+ (12 blocks, 768 wide, 50 features a second), in eval mode: a torchaudio Wav2Vec2Model.
+
+    checkpoint   None: torchaudio's own copy, downloaded once (360 MB) into torch's cache. Otherwise the path of torchaudio's
+                 wavlm_base_plus.pth, Microsoft's WavLM-Base+.pt, or Hugging Face's pytorch_model.bin of microsoft/wavlm-base-plus
+
+    Raises SpeechError for any other file. Only tensors and plain values are loaded: a file that holds code is refused.
     """
-    ways = ("give --wavlm-checkpoint FILE with torchaudio's wavlm_base_plus.pth, run once with network access to download it "
-            "(360 MB), or use --features mel or mfcc, which need no download")
-    if checkpoint is None:
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / "wavlm_base_plus.pth"
+    ways = ("give --wavlm-checkpoint FILE with WavLM Base+ from torchaudio (wavlm_base_plus.pth), Microsoft (WavLM-Base+.pt) or Hugging Face "
+            f"(pytorch_model.bin of microsoft/wavlm-base-plus), or run once with network access to download it (360 MB to {cached}), "
+            "or use --features mfcc or mel, which need no download")
+    if checkpoint is None and not cached.is_file():
         try:
-            return torchaudio.pipelines.WAVLM_BASE_PLUS.get_model(dl_kwargs={"progress": True}).eval()
-        except (OSError, RuntimeError) as error:     # no network, a proxy's refusal, a download whose hash is wrong
+            return torchaudio.pipelines.WAVLM_BASE_PLUS.get_model(dl_kwargs={"progress": True, "weights_only": True}).eval()
+        except (OSError, http.client.HTTPException) as error:    # no network, a proxy's refusal, a line that breaks off
             raise SpeechError(f"WavLM Base+'s weights are not on this machine and cannot be downloaded ({error}): {ways}") from None
+        except Exception as error:                               # torch raises half a dozen kinds for a file that is cut off
+            raise SpeechError(f"{cached}: came damaged ({type(error).__name__}); delete it and run again, or {ways}") from None
+    path = Path(checkpoint or cached)
+    if not path.is_file():
+        raise SpeechError(f"{path}: {'no such file' if not path.exists() else 'is a folder'}; {ways}")
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SpeechError(f"{checkpoint}: no such file: {ways}") from None
-    except Exception as error:                       # torch raises half a dozen kinds for a file that is not its own
-        raise SpeechError(f"{checkpoint}: not a file of weights that can be loaded safely ({type(error).__name__}): {ways}") from None
-    model = torchaudio.models.wavlm_base()
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError):
-        raise SpeechError(f"{checkpoint}: does not hold torchaudio's WavLM Base+: {ways}") from None
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        what = "would run code when loaded, which is refused" if "unsupported global" in str(error).lower() else "is cut off, damaged or no file of weights"
+        raise SpeechError(f"{path}: {what}; {'delete it and run again' if checkpoint is None else ways}") from None
+    state = torchaudio_names(loaded)
+    model = torchaudio.models.wavlm_base()           # Base and Base+ are one architecture
+    wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+    found = {name: tuple(weight.shape) for name, weight in state.items()}
+    if path.name.lower() in ("wavlm-base.pt", "wavlm_base.pth"):
+        raise SpeechError(f"{path}: is WavLM Base by its name, which has the same shape as WavLM Base+ but learnt from a hundredth of the speech; {ways}")
+    if found != wanted:
+        raise SpeechError(f"{path}: holds {describe(loaded, found, wanted)}, but WavLM Base+ is needed; {ways}")
+    model.load_state_dict(state)
     return model.eval()
+
+
+def torchaudio_names(loaded):
+    """What torch.load gave, in any of the three forms -> {torchaudio's name: float32 tensor}. Unknown names stay as they are."""
+    if not isinstance(loaded, dict):
+        return {}
+    state = loaded["model"] if "cfg" in loaded and isinstance(loaded.get("model"), dict) else loaded     # Microsoft's
+    state = {name: weight for name, weight in state.items() if isinstance(name, str) and isinstance(weight, torch.Tensor)}
+    if any(".self_attn." in name for name in state):
+        state = renamed(state, MICROSOFT_TO_HUGGING_FACE)
+    if not any(name.startswith("encoder.transformer.") for name in state):
+        state = renamed(state, HUGGING_FACE_TO_TORCHAUDIO)
+        state = {name: weight for name, weight in state.items() if not re.match(PRETRAINING_ONLY, name)}
+    # The position convolution's weight is kept as a length and a direction, whose names changed with torch 2.0.
+    state = renamed(state, ((r"\.weight_g$", ".parametrizations.weight.original0"), (r"\.weight_v$", ".parametrizations.weight.original1")))
+    # torchaudio keeps the three projections of an attention in one matrix.
+    for query in [name for name in state if ".q_proj." in name]:
+        parts = [state.pop(query.replace(".q_proj.", f".{letter}_proj."), None) for letter in "qkv"]
+        if all(part is not None for part in parts):
+            state[query.replace(".q_proj.", ".in_proj_")] = torch.cat(parts)  # [3 * 768, 768] or [3 * 768]
+    return {name: weight.float() for name, weight in state.items()}
+
+
+def renamed(state, rules):
+    """`state` with each (pattern, replacement) applied to its names."""
+    for pattern, replacement in rules:
+        state = {re.sub(pattern, replacement, name): weight for name, weight in state.items()}
+    return state
+
+
+def describe(loaded, found, wanted):
+    """What a file of other weights holds, in a few words. found, wanted: {name: shape} in torchaudio's names."""
+    blocks = {int(n) for name in found for n in re.findall(r"\blayers\.(\d+)\.", name)}
+    if not found:
+        return f"no weights by name ({type(loaded).__name__})"
+    if not blocks:
+        return f"something else ({len(found)} tensors, the first is {next(iter(found))})"
+    if any(name.startswith(("wavlm.", "w2v_model.")) for name in found):
+        return "a WavLM that was tuned for another task"
+    width = next((shape[-1] for name, shape in found.items() if name.endswith(".final_layer_norm.weight")), "?")
+    kind = "WavLM" if any("gru_rel_pos" in name for name in found) else "HuBERT, wav2vec 2.0 or the like (no gated positions)"
+    differ = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+    return f"{kind} with {len(blocks)} blocks, {width} wide ({len(differ)} tensors differ, the first is {differ[0]})"
+
+
+def fingerprint(model):
+    """16 hexadecimal digits that tell one set of weights from another, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weight.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+# ------------------------------------------------------------------------------------------------
+# 4. WavLM Base+: from a waveform to its hidden states, for any length
+# ------------------------------------------------------------------------------------------------
+STRIDE, FIELD = 320, 400     # samples from one feature to the next, and samples that the convolutions see for one
+
+# How far pieces are from the whole, on 28 s of real speech: root mean square of the difference over the deviation of the
+# whole, layer 12, with random weights (python hear.py FILE --random --pieces):
+#     context   pieces of 5 s   10 s   20 s
+#       0           0.50        0.32   0.25
+#       0.5 s       0.44        0.29   0.24
+#       1.3 s       0.38        0.28   0.23
+#       2.0 s       0.36        0.28   0.24
+#       5.0 s       0.26        0.24
+# In layer 0 it is 2e-7 from 1.28 s (64 features) on, the reach of the position convolution; each piece with a normalisation
+# of its own would be 0.16 off. What stays in the later layers shrinks with the length of the whole window more than with
+# the context, because random attention looks everywhere alike: the worst case. We take the context just above 64 and
+# a window of 18 s: WavLM follows HuBERT, which was trained on at most 15.6 s at once (fairseq, hubert_base_librispeech.yaml),
+# and takes distances beyond 16 s for one. Longer windows cost more, since attention grows with the square.
+PIECE, CONTEXT = 750, 75     # features: 15 s, and 1.5 s on both sides
+
+
+@torch.no_grad()
+def hear(wavlm, waveform, layers, piece=PIECE, context=CONTEXT):
+    """Hidden states of WavLM for a waveform [samples]: yields consecutive pieces [n, len(layers) * width], 50 rows a second.
+
+    layers   numbers from 0, what enters the first block, to 12, what leaves the last
+
+    Up to piece + 2 context features the recording goes through whole. A longer one goes through in pieces with `context`
+    features on both sides, which are thrown away. Three of the network's parts mix times, and this is what a piece changes:
+    the first layer's normalisation runs over the whole recording, so it is worked out for the whole, see `normaliser`;
+    the convolutions see 25 ms, and the position convolution 64 features on each side, less than `context`, so they give
+    the same; only attention misses what lies outside the piece.
+
+    One recording at a time: torchaudio's WavLM cannot mask the padding that a batch of different lengths needs
+    (it stops at an assertion, pytorch/audio issue 3700), and unmasked padding changes the first layer's normalisation.
+    """
+    device = next(wavlm.parameters()).device
+    waveform = torch.nn.functional.pad(waveform, (0, max(0, FIELD - len(waveform))))
+    scale, shift = (z.to(device) for z in normaliser(wavlm.feature_extractor.conv_layers[0], waveform))
+    features = (len(waveform) - FIELD) // STRIDE + 1
+    piece = piece if features > piece + 2 * context else features
+    # How much a row cares for one so far away, before its gate: the same for all pieces, and a twentieth of the work.
+    rows = min(features, piece + 2 * context)
+    bias = wavlm.encoder.transformer.layers[0].attention.compute_bias(rows, rows)[None].contiguous()         # [1, 12, rows, rows]
+    held, first = None, 0                            # convolved features that are still needed, and the number of their first
+    for start in tqdm(range(0, features, piece), desc="WavLM", unit="piece", leave=False, disable=features <= 4 * piece):
+        stop = min(start + piece, features)
+        low, high = max(0, start - context), min(features, stop + context)
+        done = 0 if held is None else first + len(held)
+        for begin in range(done, high, 250):         # 5 s at a time: the first layers hold 512 numbers for every five samples
+            end = min(begin + 250, high)
+            new = convolve(wavlm, waveform[STRIDE * begin:STRIDE * (end - 1) + FIELD].to(device), scale, shift)  # [end - begin, 512]
+            held = new if held is None else torch.cat([held, new])
+        held, first = held[low - first:], low        # [high - low, 512]
+        yield transform(wavlm, held, layers, bias)[start - low:stop - low].float().cpu()           # [stop - start, layers * width]
+
+
+def normaliser(layer, waveform):
+    """WavLM's first layer normalises each of its 512 channels over the whole recording -> scale, shift [512, 1] that do it.
+
+        y = (w p - mean) / sqrt(variance + eps) * weight + bias = scale w p + shift
+
+    A channel is a weighted sum w p of ten samples p, so mean and variance need no pass through the layer: they are
+    w E[p] and w Cov[p] w. In float64: sums over an hour, and a difference of two of them.
+    """
+    windows = waveform.unfold(0, layer.conv.kernel_size[0], layer.conv.stride[0])            # [T, 10], a view
+    total, squares = torch.zeros(windows.shape[1], dtype=torch.float64), torch.zeros([windows.shape[1]] * 2, dtype=torch.float64)
+    for part in windows.split(2 ** 16):
+        part = part.double()
+        total, squares = total + part.sum(dim=0), squares + part.T @ part
+    mean = total / len(windows)                                  # [10]
+    covariance = squares / len(windows) - mean[:, None] * mean   # [10, 10]
+    w = layer.conv.weight[:, 0].double().cpu()                   # [512, 10]
+    variance = ((w @ covariance) * w).sum(dim=1).clamp(min=0)    # [512]
+    scale = layer.layer_norm.weight.double().cpu() / (variance + layer.layer_norm.eps).sqrt()
+    shift = layer.layer_norm.bias.double().cpu() - scale * (w @ mean)
+    return scale.float()[:, None], shift.float()[:, None]        # [512, 1] each
+
+
+# On a GPU, convolutions in float32 round their inputs to 10 bits unless told not to: 1e-3 instead of 1e-6.
+full_precision = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+
+
+@full_precision
+def convolve(wavlm, waveform, scale, shift):
+    """The seven convolutions. waveform [samples] -> [K, 512], K = (samples - 400) // 320 + 1."""
+    layers = wavlm.feature_extractor.conv_layers
+    x = torch.nn.functional.gelu(layers[0].conv(waveform[None, None]) * scale + shift)       # [1, 512, samples / 5]
+    for layer in layers[1:]:
+        x, _ = layer(x, None)                                    # [1, 512, half as many]
+    return x[0].T                                                # [K, 512]
+
+
+@full_precision
+def transform(wavlm, convolved, layers, bias):
+    """The transformer. convolved [K, 512] -> hidden states of the wanted layers side by side [K, len(layers) * width].
+
+    bias [1, heads, >= K, >= K] is what the first block's compute_bias gives: torchaudio hands it on from block to block.
+
+    torchaudio's extract_features gives what leaves the blocks, 1 to 12, at its indices 0 to 11; ours count as
+    transformers' hidden_states do, where 0 is what enters the first block.
+    """
+    transformer = wavlm.encoder.transformer
+    x = wavlm.encoder.feature_projection(convolved[None])        # [1, K, width]
+    x = transformer.layer_norm(x + transformer.pos_conv_embed(x))
+    bias = bias[:, :, :len(convolved), :len(convolved)]          # [1, heads, K, K]
+    states = [x]
+    for block in transformer.layers[:max(layers)]:
+        x, _ = block(x, position_bias=bias)
+        states.append(x)
+    return torch.cat([states[n][0] for n in layers], dim=1)      # [K, len(layers) * width]
