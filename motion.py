@@ -378,11 +378,9 @@ def read_bvh(path, fps=None):
     With fps, the result is that of resample(read_bvh(path), fps), but only the frames that this needs are turned into
     numbers: one in six of a file of 120 fps, and reading digits is what takes the time. The others are counted, not read.
     """
-    parts = re.split(rb"^[ \t]*MOTION[ \t]*\r?$", Path(path).read_bytes(), maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
-    if len(parts) != 2 or b"HIERARCHY" not in parts[0].upper():
-        raise BvhError(f"{path}: not a complete BVH file (no HIERARCHY and MOTION sections); export it again")
-    names, parents, offsets, channels, end_sites = _read_hierarchy(path, parts[0].decode("utf-8-sig", errors="replace"))
-    frame_time, rows, neighbours = _read_rows(path, parts[1], sum(len(c) for c in channels), fps)
+    head, body = _split_at_motion(path, Path(path).read_bytes())
+    names, parents, offsets, channels, end_sites = _read_hierarchy(path, head)
+    frame_time, rows, neighbours = _read_rows(path, body, sum(len(c) for c in channels), fps)
 
     F, J = len(rows), len(names)
     rotations = np.broadcast_to(np.eye(3), (F, J, 3, 3)).copy()              # [F, J, 3, 3]
@@ -401,6 +399,23 @@ def read_bvh(path, fps=None):
             rotations[:, [j for j, _ in joints]] = euler_to_matrix(np.radians(rows[:, columns]), order)
     motion = Motion(names, parents, offsets, channels, end_sites, frame_time, rotations, positions)
     return _between(motion, *neighbours, 1 / fps) if fps else motion
+
+
+def read_skeleton(path):
+    """(joint names, parents [J]) of a BVH file: its first lines, without the motion, however long that is."""
+    data = b""
+    with open(path, "rb") as file:
+        while not re.search(rb"^[ \t]*MOTION", data, flags=re.MULTILINE | re.IGNORECASE) and (more := file.read(65_536)):
+            data += more
+    return _read_hierarchy(path, _split_at_motion(path, data + b"\n")[0])[:2]
+
+
+def _split_at_motion(path, data):
+    """A file's bytes -> (hierarchy as text, what follows the line MOTION as bytes)."""
+    parts = re.split(rb"^[ \t]*MOTION[ \t]*\r?$", data, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
+    if len(parts) != 2 or b"HIERARCHY" not in parts[0].upper():
+        raise BvhError(f"{path}: not a complete BVH file (no HIERARCHY and MOTION sections); export it again")
+    return parts[0].decode("utf-8-sig", errors="replace"), parts[1]
 
 
 def _read_hierarchy(path, text):
