@@ -434,7 +434,7 @@ def find_jumps(motion):
 def clipped_share(sound):
     """Share of a file's samples that lie in runs of three or more at the file's peak, as a clipped wave does."""
     samples = soundfile.read(sound, dtype="float32", always_2d=True)[0][:, 0]
-    at_peak = np.abs(samples) == np.abs(samples).max()
+    at_peak = (samples == samples.max()) | (samples == samples.min())        # 16 bits reach 1 below zero, and not quite above
     edges = np.flatnonzero(np.diff(np.concatenate([[0], at_peak.astype(np.int8), [0]])))     # begin, end, begin, end, ...
     runs = edges[1::2] - edges[::2]
     return runs[runs >= 3].sum() / max(1, len(samples))
