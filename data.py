@@ -386,7 +386,7 @@ QUIET = -50              # dB below full scale of the loud parts: a microphone t
 FOLLOWS = 4.2            # deviations of the correlation; see lag_of_motion
 IN_STEP = 0.25           # s: what a person's own gestures run ahead or behind
 LAGS = 10.0              # s, searched on either side
-TELLING = 15.0           # s: shorter takes cannot tell
+TELLING = 30.0           # s: shorter takes cannot tell
 
 
 def falling_speed(motion):
@@ -401,9 +401,10 @@ def lag_of_motion(motion, waveform, rate=20):
 
     The hands' falling speed is correlated with the level of the speech (dB, cut off 35 dB below the loud parts) at every
     shift, the take taken as a circle. The highest correlation within LAGS is the lag; how far it stands above
-    the mean of all shifts, in their standard deviations, is how sure. Measured on the puppet's 12 test takes (60 s): it is 5.8 to 9.7 for
-    takes, and 4.0 at most for the 132 ways to give a take another one's sound; for the first 15 s of them, 2.5 to 5.3, and 3.7 at most.
-    So FOLLOWS lies between. People gesture less to the beat than puppets: a low value does not prove that a take is wrong.
+    the mean of all shifts, in their standard deviations, is how sure. On the puppet's 12 test takes (60 s) it is 5.8 to 9.7, and
+    4.0 at most for the 132 ways to give a take another one's sound; for their first 30 s, 4.3 to 7.8, and 3.8 at most. So FOLLOWS lies
+    between, and shorter takes cannot tell: python bench.py find_lags. People gesture less to the beat than puppets, so a low value
+    does not prove that a take is wrong; that most takes of a corpus are in step and one is not, does.
     """
     motion = resample(motion, rate)
     hop = SAMPLE_RATE // rate
@@ -516,7 +517,7 @@ def check(folder, test=()):
         line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes")
 
 
-def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=16):
+def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
     """A picture of one take from `start` for `length` seconds: poses, sound with the hands' falling speed and strokes, features of both."""
     import matplotlib                    # 0.5 s to import: only where a picture is drawn
     matplotlib.use("Agg")
@@ -534,12 +535,12 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=16):
     left, right = (points[a:b, j].mean(axis=0) for j in hand_joints(motion))
     across = (left - right) * [1, 0, 1]
     across = across / max(np.linalg.norm(across), 1e-6)          # from the front: the left hand to the right of the picture
-    wide = length / poses                                        # seconds of the axis that one figure takes
+    wide = 0.2 * length                                          # seconds of the axis that are as long as a body height on the other one
     for n in np.linspace(a, b - 1, poses + 1).astype(int)[:-1] + (b - a) // (2 * poses):
         flat = (points[n] - points[n, :1] * [1, 0, 1]) @ np.stack([across, [0, 1, 0]], axis=1)               # [points, 2]
         for j, parent in enumerate(parents):
             if parent >= 0:
-                axes[0].plot(flat[[parent, j], 0] * wide / 0.75 + n / 20, flat[[parent, j], 1], color="#444444", lw=2, solid_capstyle="round")
+                axes[0].plot(flat[[parent, j], 0] * wide + n / 20, flat[[parent, j], 1], color="#444444", lw=2, solid_capstyle="round")
     axes[0].set(title=f"{bvh.stem}: {len(motion.names)} joints, {len(motion) / 20:.1f} s", ylabel="body heights")
     sound_part = np.abs(waveform.numpy()[a * SAMPLE_RATE // 20:b * SAMPLE_RATE // 20])
     loudest = np.maximum.reduceat(sound_part, np.arange(0, len(sound_part), 160)) / max(float(waveform.abs().max()), 1e-9)

@@ -565,3 +565,15 @@ def damaged_take(tmp_path_factory):
     path = tmp_path_factory.mktemp("damaged") / "take.bvh"
     M.write_bvh(path, body("trinity", 0.3))
     return path.read_bytes(), path
+
+
+def test_the_plain_loop_of_the_benchmark_does_the_same_work(tmp_path):
+    """So that the ratio compares like with like: the same rotations, number by number, and their mirror image."""
+    import bench
+    motion = bench.beat_like(0, 2.0)
+    assert len(motion.names) == 75
+    M.write_bvh(tmp_path / "a.bvh", motion)
+    loop, ours = bench.plain_loop(tmp_path / "a.bvh"), M.read_bvh(tmp_path / "a.bvh", 20)
+    for half, turned in ((loop[:, :75], ours), (loop[:, 75:], M.mirror(ours))):
+        w = M.matrix_to_exp(turned.rotations)
+        assert np.allclose(half, (w - w.mean(axis=0)) / w.std(axis=0), atol=1e-3)
