@@ -260,13 +260,13 @@ class Corpus:
     mirror     draw every second window mirrored, left for right, with the same speech
     skip       leave out the takes that cannot be used, with a line for each, instead of stopping at the first
     scratch    folder for what would not fit into memory, None for the system's (which may be in memory)
-    poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs.
+    poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs; pairs: the takes they are from.
     """
 
     def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None):
         if not pairs:
             raise CorpusError("no takes to train on are left once those for testing are held out; add recordings")
-        self.features, first = features, None
+        self.features, self.pairs, first = features, [], None
         skeleton = most_common_skeleton(pairs) if skip else None
         for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8):
             try:
@@ -284,6 +284,7 @@ class Corpus:
             n = min(len(motion), len(speech))
             motions.add(replace(motion, rotations=motion.rotations[:n], positions=motion.positions[:n]))
             speeches.add(speech[:n].numpy())
+            self.pairs.append((bvh, sound))
         if first is None:
             raise CorpusError(f"{pairs[0][0].parent}: none of its {len(pairs)} takes can be used; mend what the lines above name")
         try:

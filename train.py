@@ -188,7 +188,7 @@ def main():
         first, losses = saved["training"]["step"], saved["training"]["losses"]
 
     generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device)
-    shown = (pairs["valid"] or pairs["train"])[0]    # the take that the pictures show
+    shown = (pairs["valid"] or corpus.pairs)[0]      # the take that the pictures show
     shown_speech = load_take(*shown)[1][:12 * 16_000]
 
     # ---- the loop --------------------------------------------------------------------------------------------
