@@ -320,8 +320,8 @@ class Corpus:
             total, squares = (total + total[swap] * sign) / 2, (squares + squares[swap]) / 2
         return ((squares - total.square() / max(1, count)) / max(1, count - 1)).clamp(min=0).sqrt().float()
 
-    # Up to this many bytes, the features move to the device as a whole: then a batch costs no copy. 4 GB are 30 hours of
-    # the puppet, or of BEAT with WavLM 11; beyond it they stay on disk, and each batch is read from there.
+    # Up to this many bytes, the features move to the device as a whole: then a batch costs no copy. 4 GB are 160 hours of
+    # the puppet, 50 of BEAT, 14 of BEAT with WavLM; beyond it they stay on disk, and each batch is read from there.
     RESIDENT = 4e9
 
     def to(self, device, frames):
