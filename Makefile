@@ -1,10 +1,11 @@
 # make demo    hear a sentence, see it gestured: out/speech.html, .bvh, .png
 # make test    the tests
+# make bench   how fast this machine reads and prepares recordings: results/bench-MACHINE.json
 # make train   train the small model on the talking puppet (ten minutes on two CPU cores)
 # Each builds .venv first if it is missing; PYTHON=python3.12 make demo chooses another Python.
 PYTHON ?= python3
 
-.PHONY: demo test train clean
+.PHONY: demo test bench train clean
 
 demo: .venv/ready
 	.venv/bin/python sample.py assets/speech.wav --out out
@@ -15,6 +16,9 @@ demo: .venv/ready
 
 test: .venv/ready-dev
 	.venv/bin/python -m pytest
+
+bench: .venv/ready
+	.venv/bin/python bench.py
 
 train: .venv/ready
 	.venv/bin/python train.py

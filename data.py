@@ -1,8 +1,11 @@
 """Data: a folder of paired motion and speech -> the windows that training draws from.
 
+    python data.py check FOLDER         what is in there, what is wrong with it, what training would use
+    python data.py plot FOLDER TAKE     one take as a picture: poses, sound, strokes, features
+
     find_pairs(folder)     which .bvh belongs to which sound, and which takes are held out
     hear_take(...)         speech features of a recording, WavLM's from the cache
-    Corpus(...)            standardised features of every take
+    Corpus(...)            standardised features of every take, on disk
     Corpus.batch(...)      random windows (pose [B, F, P], speech [B, F, S])
 
 Also here, because every script needs them: one-line errors (run_script) and the parser that keeps to them.
@@ -11,16 +14,23 @@ A take is held out by take and never by window: two windows of one take share th
 """
 import argparse
 import bisect
+import fnmatch
 import hashlib
+import re
 import sys
+import tempfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from tqdm import tqdm
 
-from motion import BvhError, PoseCodec, read_bvh, resample, written_beside
-from wavlm_loader import CONTEXT, PIECE, SpeechError, frame_count, load_audio
+from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, find_strokes, hand_joints, matrix_to_exp, mirror_pairs, read_bvh, read_skeleton,
+                    resample, written_beside)
+from wavlm_loader import CONTEXT, PIECE, SAMPLE_RATE, SpeechError, SpeechFeatures, frame_count, load_audio, loud_level
 
 
 class CorpusError(ValueError):
@@ -73,58 +83,133 @@ SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4
 HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
 
 
-def find_pairs(folder):
+def find_pairs(folder, test=(), skip=False):
     """folder -> {"train": [...], "valid": [...], "test": [...]} of (bvh path, sound path), sorted.
 
-    A pair has one stem, side by side or in parallel folders (Motion/ and Audio/). A take in a folder named test or
-    valid is held out; where there are no such folders, every tenth take (by a hash of its name, so that it stays
-    the same when takes are added) goes to test and every other tenth to valid.
+    A pair has one stem, side by side or in parallel folders (Motion/ and Audio/, one folder a speaker). What is held out
+    for the test is, whichever comes first: the takes that `test` names (stems, with * and ?); those in a folder named
+    test; those that the authors of Trinity, ZEGGS and BEAT hold out; every tenth take. Another tenth goes to valid unless
+    there are folders named test or valid. The tenths go by a hash of the take's name, so that they stay the same when takes
+    are added. A file without a partner is an error, or with skip=True left out.
     """
+    pairs, odd = match_files(folder)
+    if odd and not (skip and pairs):
+        path, what = odd[0]
+        raise CorpusError(f"{path}: {what}{f' ({len(odd) - 1} more files have no partner)' * (len(odd) > 1)}, or leave such files out with --skip")
+    return split_takes(folder, pairs, test)
+
+
+def match_files(folder):
+    """folder -> (pairs of (bvh, sound), sorted; [(path, what is wrong and what to do)] for the files that are in no pair)."""
     folder = Path(folder)
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; give one that holds .bvh files and sound files of the same names")
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    sounds = {}
+    motions, sounds = {}, {}                         # {stem: [paths]}
     for p in files:
-        if p.suffix.lower() in SOUND_ENDINGS:
+        if p.suffix.lower() == ".bvh":
+            motions.setdefault(p.stem, []).append(p)
+        elif p.suffix.lower() in SOUND_ENDINGS:
             sounds.setdefault(p.stem, []).append(p)
-    pairs, lonely = [], []
-    for bvh in (p for p in files if p.suffix.lower() == ".bvh"):
-        partners = sounds.get(bvh.stem, [])
-        beside = [p for p in partners if p.parent == bvh.parent] or [p for p in partners if p.parent.parent == bvh.parent.parent] or partners
-        if len(beside) == 1:
-            pairs.append((bvh, beside[0]))
-        elif beside:
-            raise CorpusError(f"{bvh}: several sound files could belong to it ({beside[0]}, {beside[1]}); keep one")
-        else:
-            lonely.append(bvh)
-    paired = {p for pair in pairs for p in pair}
-    lonely += [p for group in sounds.values() for p in group if p not in paired]
+
+    def kinship(bvh, sound):
+        # Folders of the same name count, wherever they stand: Motion/anna/1.bvh belongs to Audio/anna/1.wav, not to Audio/ben/1.wav
+        a, b = ({part.lower() for part in p.parent.relative_to(folder).parts} for p in (bvh, sound))
+        return bvh.parent == sound.parent, len(a & b), -len(a ^ b)
+
+    pairs, odd = [], []
+    for stem, group in motions.items():
+        left = list(sounds.get(stem, []))
+        # The surest pair first, so that a take without a sound does not take away its neighbour's.
+        for bvh in sorted(group, key=lambda m: max((kinship(m, s) for s in left), default=(False, 0, 0)), reverse=True):
+            ranked = sorted(left, key=lambda s: kinship(bvh, s), reverse=True)
+            if len(ranked) > 1 and kinship(bvh, ranked[0]) == kinship(bvh, ranked[1]):
+                odd.append((bvh, f"several sound files could belong to it ({ranked[0]}, {ranked[1]}); keep one"))
+                left = [s for s in left if kinship(bvh, s) != kinship(bvh, ranked[0])]
+            elif ranked:
+                pairs.append((bvh, ranked[0]))
+                left.remove(ranked[0])
+            else:
+                odd.append((bvh, "has no partner of the same name; add the missing file, or move this one out of the folder"))
+        sounds[stem] = left
+    odd += [(p, "has no partner of the same name; add the missing file, or move this one out of the folder") for group in sounds.values() for p in group
+            if p.stem not in motions or p in sounds.get(p.stem, [])]
     if not pairs:
-        raise CorpusError(f"{folder}: no pairs of a .bvh and a sound file with the same name "
-                          f"(found {sum(p.suffix.lower() == '.bvh' for p in files)} .bvh, {sum(map(len, sounds.values()))} sound files)")
-    if lonely:
-        raise CorpusError(f"{lonely[0]}: has no partner of the same name{f', and {len(lonely) - 1} more' * (len(lonely) > 1)}; "
-                          "add the missing file, or move this one out of the folder")
+        raise CorpusError(f"{folder}: no pairs of a .bvh and a sound file with the same name (found {sum(map(len, motions.values()))} .bvh, "
+                          f"{sum(p.suffix.lower() in SOUND_ENDINGS for p in files)} sound files{f'; {odd[0][0].name} {odd[0][1]}' if odd and 'several' in odd[0][1] else ''})")
+    return sorted(pairs), sorted(odd)
+
+
+# The takes whose column `validation` is TRUE in ZEGGS' info.csv: the last one or so of each style, and the three speeches.
+ZEGGS_TEST = {5, 10, 15, 20, 25, 29, 33, 35, 38, 41, 44, 47, 50, 53, 56, 58, 61, 64, 65, 66, 67}
+TRINITY_TEST = {"Recording_008", "Recording_015"}                # as in the configurations of the paper's authors
+
+
+def name_hash(stem):
+    """A number that depends on the name alone: the same on every machine, in every run."""
+    return int(hashlib.sha256(stem.encode()).hexdigest(), 16)
+
+
+def authors_test(stems):
+    """Those of the stems that the corpora's authors hold out: Trinity's two, ZEGGS' of info.csv, one take of each of BEAT's speakers."""
+    test, speakers = set(stems) & TRINITY_TEST, {}
+    for stem in stems:
+        zeggs, beat = re.match(r"(\d{3})_[A-Z][a-z]+_\d", stem), re.fullmatch(r"(\d+_[a-z]+)_\d+_\d+_\d+", stem)
+        if zeggs and int(zeggs[1]) in ZEGGS_TEST:
+            test.add(stem)
+        if beat:
+            speakers.setdefault(beat[1], []).append(stem)
+    return test | {min(takes, key=name_hash) for takes in speakers.values() if len(takes) > 1}
+
+
+def split_takes(folder, pairs, test=()):
+    """(bvh, sound) pairs -> {"train": [...], "valid": [...], "test": [...]}, as find_pairs says."""
+    by_folder = {pair: next((part for part, names in HELD_OUT.items() if {f.lower() for f in pair[0].relative_to(folder).parts[:-1]} & set(names)), "train")
+                 for pair in pairs}
+    stems = {bvh.stem for bvh, _ in pairs}
+    for name in test:
+        if not fnmatch.filter(stems, name):
+            raise CorpusError(f"--test {name}: {folder} holds no take of that name (it has {', '.join(sorted(stems)[:3])}, ...); give names without ending, * and ? are allowed")
+    folders = set(by_folder.values()) != {"train"}
+    authors = authors_test(stems)
     split = {"train": [], "valid": [], "test": []}
-    named = {pair: next((part for part, names in HELD_OUT.items() if {f.lower() for f in pair[0].relative_to(folder).parts[:-1]} & set(names)), "train")
-             for pair in pairs}
-    for bvh, sound in pairs:
-        part = named[bvh, sound]
-        if set(named.values()) == {"train"} and len(pairs) >= 3:
-            tenth = int(hashlib.sha256(bvh.stem.encode()).hexdigest(), 16) % 10
-            part = {0: "test", 1: "valid"}.get(tenth, "train")
-        split[part].append((bvh, sound))
+    for pair in pairs:
+        stem, part = pair[0].stem, by_folder[pair]
+        tenth = {0: "test", 1: "valid"}.get(name_hash(stem) % 10, "train") if len(pairs) >= 3 and not folders else part
+        if test:
+            part = "test" if any(fnmatch.fnmatchcase(stem, name) for name in test) else {"test": "train"}.get(tenth, tenth)
+        elif authors and not folders:
+            part = "test" if stem in authors else {"test": "train"}.get(tenth, tenth)
+        else:
+            part = tenth
+        split[part].append(pair)
     return split
 
 
-def load_take(bvh, sound):
-    """One pair -> (Motion, waveform), cut to the shorter of the two. More than 2 s of difference is an error."""
-    motion, waveform = read_bvh(bvh), load_audio(sound)
-    spoken, moved = len(waveform) / 16_000, len(motion) * motion.frame_time
+def load_take(bvh, sound, fps=None):
+    """One pair -> (Motion, at fps or at the file's rate; waveform). More than 2 s of difference in length is an error."""
+    motion, waveform = read_bvh(bvh, fps), load_audio(sound)
+    spoken, moved = len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
     if abs(spoken - moved) > 2:
         raise CorpusError(f"{bvh}: the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; cut them to the same length")
     return motion, waveform
+
+
+def usable_takes(pairs, skip=False):
+    """Read the pairs once -> those that can be used. The others stop the program, or with skip=True are left out with a line each.
+
+    For held-out takes: without it, a damaged one would be noticed after the training, by the evaluation.
+    """
+    good = []
+    for bvh, sound in tqdm(pairs, desc="looking at held-out takes", unit="take", disable=len(pairs) < 8):
+        try:
+            load_take(bvh, sound, 20)
+            good.append((bvh, sound))
+        except (BvhError, SpeechError, CorpusError) as error:
+            if not skip:
+                raise
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+    return good
 
 
 # ------------------------------------------------------------------------------------------------
@@ -194,54 +279,135 @@ def mean_and_deviation(speeches):
 # ------------------------------------------------------------------------------------------------
 # Corpus: features of every take, and windows cut out of them
 # ------------------------------------------------------------------------------------------------
+class DiskRows:
+    """Rows of float32 [rows, columns] in a nameless file, which is gone when the program ends: added one take at a time,
+    then mapped into memory, where the system keeps as much of them as there is room for."""
+
+    def __init__(self, folder, columns):
+        self.file, self.columns, self.ends = tempfile.TemporaryFile(dir=folder), columns, [0]
+
+    def add(self, rows):
+        """Append rows [n, columns] as one take."""
+        self.file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
+        self.ends.append(self.ends[-1] + len(rows))
+
+    def map(self):
+        """-> (all rows as one tensor [rows, columns], a list of its parts, one a take)."""
+        self.file.flush()
+        rows = torch.from_numpy(np.memmap(self.file, np.float32, "r+", shape=(self.ends[-1], self.columns)))
+        return rows, [rows[a:b] for a, b in zip(self.ends, self.ends[1:])]
+
+
+class DiskMotions:
+    """Motions on disk as rotation vectors and places, 24 bytes a joint and frame: walking over them makes one at a time."""
+
+    def __init__(self, folder, joints):
+        self.rows, self.skeletons = DiskRows(folder, 6 * joints), []
+
+    def add(self, motion):
+        """Append a motion; the arrays that grow with time go to disk, the skeleton stays in memory."""
+        F = len(motion)
+        self.rows.add(np.concatenate([matrix_to_exp(motion.rotations).reshape(F, -1), (motion.positions - motion.offsets).reshape(F, -1)], axis=1))
+        self.skeletons.append(replace(motion, rotations=None, positions=None))
+
+    def __iter__(self):
+        for skeleton, rows in zip(self.skeletons, self.rows.map()[1]):
+            w, p = rows.numpy().astype(np.float64).reshape(len(rows), 2, -1, 3).swapaxes(0, 1)   # [F, J, 3] each
+            yield replace(skeleton, rotations=exp_to_matrix(w), positions=p + skeleton.offsets)
+
+
 class Corpus:
-    """Standardised features of the takes in `pairs`.
+    """Standardised features of the takes in `pairs`. Memory does not grow with their number: they lie on disk, in `scratch`.
 
     codec      PoseCodec fitted on the training takes, or None to fit it here
     features   SpeechFeatures
     speech_scale   (mean [S], deviation [S]) of the speech features over the training takes, or None to compute them here
+    joints     which joints to learn, as motion.choose_joints reads it; "" for all
+    mirror     draw every second window mirrored, left for right, with the same speech
+    skip       leave out the takes that cannot be used, with a line for each, instead of stopping at the first
+    scratch    folder for what would not fit into memory, None for the system's (which may be in memory)
     cache      folder that keeps WavLM's features, or None
-    poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs. Speech that is mapped
-    from the cache stays there, as heard and in float16 (an hour of all of WavLM's layers is 1.4 GB): batch standardises it.
+    poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs; pairs: the takes they are from.
+    Speech that is mapped from the cache stays there, as heard and in float16 (an hour of all of WavLM's layers is 1.4 GB):
+    batch standardises it.
     """
 
-    def __init__(self, pairs, features, codec=None, speech_scale=None, cache=None):
+    def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None, cache=None):
         if not pairs:
             raise CorpusError("no takes to train on are left once those for testing are held out; add recordings")
-        motions, speeches = [], []
+        self.features, self.pairs, first = features, [], None
+        skeleton = most_common_skeleton(pairs) if skip else None
         for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8 and features.kind != "wavlm"):
-            motion, waveform = load_take(bvh, sound)
-            if motions and list(motion.names) != list(motions[0].names):
-                odd = sorted(set(motion.names) ^ set(motions[0].names)) or ["the order of the joints"]
-                raise CorpusError(f"{bvh}: another skeleton than {pairs[0][0]} (difference: {', '.join(odd[:3])}); train on one at a time")
-            motions.append(resample(motion, features.fps))
-            speeches.append(hear_take(features, waveform, cache))
-        self.features = features
-        self.codec = codec or PoseCodec.fit(motions, features.fps)
+            try:
+                motion, waveform = load_take(bvh, sound, features.fps)
+                skeleton = skeleton or (bvh, motion.names, motion.parents.tolist())
+                refuse_other_skeleton(bvh, motion, *skeleton)
+            except (BvhError, SpeechError, CorpusError) as error:
+                if not skip:
+                    raise
+                tqdm.write(f"left out: {error}", file=sys.stderr)
+                continue
+            speech = hear_take(features, waveform, cache)
+            if first is None:
+                first, motions = motion, DiskMotions(scratch, len(motion.names))
+                rows, mapped = DiskRows(scratch, features.dim), []
+            n = min(len(motion), len(speech))
+            motions.add(replace(motion, rotations=motion.rotations[:n], positions=motion.positions[:n]))
+            if speech.dtype == torch.float16:        # from the cache: on disk already
+                mapped.append(speech[:n])
+            else:
+                rows.add(speech[:n].numpy())
+            self.pairs.append((bvh, sound))
+        if first is None:
+            raise CorpusError(f"{pairs[0][0].parent}: none of its {len(pairs)} takes can be used; mend what the lines above name")
+        try:
+            self.codec = codec or PoseCodec.fit(motions, features.fps, choose_joints(first, joints) if joints else None, mirror)
+        except BvhError as error:                    # a question of the skeleton: name the file that it is from
+            raise CorpusError(f"{skeleton[0]}: {error}") from None
         if self.codec.pose_dim == 0:
             raise CorpusError(f"{pairs[0][0].parent}: nothing moves in these files; check the export")
-        self.speech_scale = speech_scale or mean_and_deviation(speeches)
-        self.poses, self.speeches = [], []
-        for motion, speech in zip(motions, speeches):
-            pose = torch.from_numpy(self.codec.encode(motion))
-            n = min(len(pose), len(speech))
-            self.poses.append(pose[:n])
-            self.speeches.append(self.standardised(speech[:n]) if speech.dtype == torch.float32 else speech[:n])
-        self.seconds = sum(len(p) for p in self.poses) / features.fps
+        poses = DiskRows(scratch, self.codec.pose_dim)
+        for motion in motions:
+            poses.add(self.codec.encode(motion))
+        self.pose, self.poses = poses.map()
+        self.speech, self.speeches = (None, mapped) if mapped else rows.map()
+        self.speech_scale = speech_scale or mean_and_deviation(self.speeches)
+        if self.speech is not None:
+            for speech in self.speeches:             # in place, on disk
+                speech.sub_(self.speech_scale[0]).div_(self.speech_scale[1])
+        self.seconds = len(self.pose) / features.fps
+
+    def innovation_scale(self, memory):
+        """The deviation [P] of what is new in a frame, pose_n - memory pose_{n-1}, over all takes."""
+        count = sum(len(p) - 1 for p in self.poses)
+        total, squares = 0, 0
+        for pose in self.poses:
+            news = (pose[1:] - memory * pose[:-1]).double()
+            total, squares = total + news.sum(dim=0), squares + news.square().sum(dim=0)
+        if self.codec.swap is not None:              # of the takes and their mirror images
+            swap, sign = torch.from_numpy(self.codec.swap), torch.from_numpy(self.codec.sign)
+            total, squares = (total + total[swap] * sign) / 2, (squares + squares[swap]) / 2
+        return ((squares - total.square() / max(1, count)) / max(1, count - 1)).clamp(min=0).sqrt().float()
+
+    # Up to this many bytes, the features move to the device as a whole: then a batch costs no copy. 4 GB are 160 hours of
+    # the puppet, 50 of BEAT, 14 of BEAT with WavLM; beyond it they stay on disk, and each batch is read from there.
+    RESIDENT = 4e9
 
     def to(self, device, frames):
-        """Lay all takes end to end on `device`, and note where a window of `frames` may begin. Call it before batch()."""
+        """Choose the device of the batches, and note where a window of `frames` may begin. Call it before batch()."""
         if max(map(len, self.poses)) < frames:
             raise CorpusError(f"every take is shorter than a training window of {frames} frames; give a smaller --window")
-        self.pose, self.speech = torch.cat(self.poses).to(device), None      # [all frames, P]
-        if self.speeches[0].dtype == torch.float32:
-            self.speech = torch.cat(self.speeches).to(device)                # [all frames, S]
+        self.device, self.frames = device, frames
+        # Speech in the cache stays there: it is standardised window by window, in batch
+        if 4 * (self.pose.numel() + (0 if self.speech is None else self.speech.numel())) < self.RESIDENT:
+            self.pose = self.pose.to(device)                                                 # [all frames, P]
+            self.speech = None if self.speech is None else self.speech.to(device)            # [all frames, S]
         starts, first, self.firsts = [], 0, []
         for pose in self.poses:
             self.firsts.append(first)
             starts.append(torch.arange(first, first + max(0, len(pose) - frames + 1)))
             first += len(pose)
-        self.starts, self.frames = torch.cat(starts), frames
+        self.starts = torch.cat(starts)
         self.openings = torch.stack([s[0] for s in starts if len(s)])
         return self
 
@@ -255,14 +421,253 @@ class Corpus:
         opening = self.openings[torch.randint(len(self.openings), (size,), generator=generator)]
         start = torch.where(torch.rand(size, generator=generator) < 1 / 8, opening, start)
         at = (start[:, None] + torch.arange(self.frames)).to(self.pose.device)               # [B, F]
+        pose = self.pose[at].to(self.device)                                                 # [B, F, P]
         if self.speech is not None:
-            return self.pose[at], self.speech[at]
-        windows = []
-        for n in start.tolist():
-            take = bisect.bisect(self.firsts, n) - 1
-            windows.append(self.speeches[take][n - self.firsts[take]:][:self.frames])        # [F, S]
-        return self.pose[at], self.standardised(torch.stack(windows).float()).to(self.pose.device)
+            speech = self.speech[at.to(self.speech.device)].to(self.device)                  # [B, F, S]
+        else:
+            windows = []
+            for n in start.tolist():
+                take = bisect.bisect(self.firsts, n) - 1
+                windows.append(self.speeches[take][n - self.firsts[take]:][:self.frames])    # [F, S]
+            speech = ((torch.stack(windows).float() - self.speech_scale[0]) / self.speech_scale[1]).to(self.device)
+        if self.codec.swap is not None:
+            swap, sign = (torch.from_numpy(x).to(self.device) for x in (self.codec.swap, self.codec.sign))
+            flip = (torch.rand(size, generator=generator) < 0.5).to(self.device)
+            pose = torch.where(flip[:, None, None], pose[..., swap] * sign, pose)            # [B, F, P]
+        return pose, speech
 
-    def standardised(self, speech):
-        """Features as heard [..., S] -> with mean 0 and deviation 1 over the training takes."""
-        return (speech - self.speech_scale[0]) / self.speech_scale[1]
+
+def refuse_other_skeleton(bvh, motion, example, names, parents):
+    """Raise CorpusError unless the motion has these joints with these parents; bones may have other lengths."""
+    if list(motion.names) != list(names) or motion.parents.tolist() != list(parents):
+        odd = sorted(set(motion.names) ^ set(names)) or ["the order of the joints"]
+        raise CorpusError(f"{bvh}: another skeleton than {example} (difference: {', '.join(odd[:3])}); train on one at a time")
+
+
+def most_common_skeleton(pairs):
+    """(a file that has it, names, parents) of the skeleton that most takes share; of two that are as common, the first."""
+    seen = {}
+    for bvh, _ in pairs:
+        try:
+            names, parents = read_skeleton(bvh)
+        except BvhError:                             # load_take will say what is wrong with it
+            continue
+        seen.setdefault((tuple(names), tuple(parents.tolist())), []).append(bvh)
+    (names, parents), files = max(seen.items(), key=lambda item: len(item[1]), default=(((), ()), [pairs[0][0]]))
+    return files[0], list(names), list(parents)
+
+
+# ------------------------------------------------------------------------------------------------
+# Look before you train
+# ------------------------------------------------------------------------------------------------
+FASTEST_TURN = 3000      # degrees a second: twice the fastest wrist in sports; faster is a jump of the capture
+FASTEST_MOVE = 6         # body heights a second, 10 m/s: a sprinter
+CLIPPED_SHARE = 1e-4     # of the samples, in runs of three or more at one and the same peak
+QUIET = -50              # dB below full scale of the loud parts: a microphone that was not on
+FOLLOWS = 4.2            # deviations of the correlation; see lag_of_motion
+IN_STEP = 0.25           # s: what a person's own gestures run ahead or behind
+LAGS = 10.0              # s, searched on either side
+TELLING = 30.0           # s: shorter takes cannot tell
+
+
+def falling_speed(motion):
+    """How fast the faster of the hands falls, seen from the hips: [F] in body heights a second, 0 where they rise."""
+    p = motion.joint_positions()
+    y = (p[:, hand_joints(motion), 1] - p[:, :1, 1]) / motion.body_height()  # [F, 2]
+    return np.maximum(-np.gradient(y, axis=0), 0).max(axis=1) / motion.frame_time if len(y) > 1 else np.zeros(len(y))
+
+
+def lag_of_motion(motion, waveform, rate=20):
+    """(seconds that the motion comes after the sound; how sure that is, in deviations), or None where it cannot be told.
+
+    The hands' falling speed is correlated with the level of the speech (dB, cut off 35 dB below the loud parts) at every
+    shift, the take taken as a circle. The highest correlation within LAGS is the lag; how far it stands above
+    the mean of all shifts, in their standard deviations, is how sure. On the puppet's 12 test takes (60 s) it is 5.8 to 9.7, and
+    4.0 at most for the 132 ways to give a take another one's sound; for their first 30 s, 4.3 to 7.8, and 3.8 at most. So FOLLOWS lies
+    between, and shorter takes cannot tell: python bench.py find_lags. People gesture less to the beat than puppets, so a low value
+    does not prove that a take is wrong; that most takes of a corpus are in step and one is not, does.
+    """
+    motion = resample(motion, rate)
+    hop = SAMPLE_RATE // rate
+    n = min(len(motion), len(waveform) // hop)
+    if n < TELLING * rate:
+        return None
+    power = (waveform[:n * hop] / loud_level(waveform)).reshape(n, hop).square().mean(dim=1).numpy()     # [n]
+    level, falling = 10 * np.log10(np.maximum(power, 10 ** -3.5)), falling_speed(motion)[:n]
+    if falling.std() == 0 or level.std() == 0:
+        return None
+    correlation = np.fft.irfft(np.fft.rfft(falling - falling.mean()) * np.conj(np.fft.rfft(level - level.mean())), n)    # [n], by shift
+    sure = (correlation - correlation.mean()) / correlation.std()
+    lag = (np.arange(n) + n // 2) % n - n // 2                               # in frames, [n]
+    best = np.argmax(np.where(np.abs(lag) <= min(LAGS * rate, n // 3), sure, -np.inf))
+    return lag[best] / rate, float(sure[best])
+
+
+def find_jumps(motion):
+    """Times in seconds at which a joint turns or moves faster than a human can, [n]."""
+    R, p, dt = motion.rotations, motion.positions, motion.frame_time
+    cosine = (np.einsum("fjab,fjab->fj", R[:-1], R[1:]) - 1) / 2             # [F - 1, J]
+    turned = np.arccos(np.clip(cosine, -1, 1)).max(axis=1, initial=0)
+    moved = np.linalg.norm(np.diff(p, axis=0), axis=-1).max(axis=1, initial=0) / max(motion.body_height(), 1e-9)
+    jumps = (turned > np.radians(max(30, FASTEST_TURN * dt))) | (moved > max(0.05, FASTEST_MOVE * dt))
+    return (np.flatnonzero(jumps) + 1) * dt
+
+
+def clipped_share(sound):
+    """Share of a file's samples that lie in runs of three or more at the file's peak, as a clipped wave does."""
+    samples = soundfile.read(sound, dtype="float32", always_2d=True)[0][:, 0]
+    at_peak = (samples == samples.max()) | (samples == samples.min())        # 16 bits reach 1 below zero, and not quite above
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], at_peak.astype(np.int8), [0]])))     # begin, end, begin, end, ...
+    runs = edges[1::2] - edges[::2]
+    return runs[runs >= 3].sum() / max(1, len(samples))
+
+
+def check_take(bvh, sound):
+    """One pair -> (Motion and what is odd about it: [sentences]). Raises what training would raise."""
+    motion, waveform = load_take(bvh, sound)
+    odd, spoken, moved = [], len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
+    if abs(spoken - moved) > 0.5:
+        odd.append(f"the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; the rest is not used")
+    jumps = find_jumps(motion)
+    if len(jumps):
+        odd.append(f"{len(jumps)} jumps that no human can do, the first at {jumps[0]:.2f} s")
+    share = clipped_share(sound)
+    if share > CLIPPED_SHARE:
+        odd.append(f"the sound is clipped ({100 * share:.2g}% of its samples)")
+    level = 20 * np.log10(float(loud_level(waveform)))
+    if level < QUIET:
+        odd.append(f"the sound is nearly silent (its loud parts reach {level:.0f} dB)")
+    try:
+        lag = lag_of_motion(motion, waveform)
+    except BvhError:                                 # no joint is called a hand: nothing to listen for
+        lag = None
+    if lag and lag[1] < FOLLOWS:
+        odd.append(f"no sign that the motion follows the sound ({lag[1]:.1f} deviations; {FOLLOWS} would be one)")
+    elif lag and abs(lag[0]) > IN_STEP:
+        odd.append(f"the motion comes {abs(lag[0]):.1f} s {'after' if lag[0] > 0 else 'before'} the sound ({lag[1]:.1f} deviations); shift one of them")
+    return motion, odd
+
+
+def check(folder, test=()):
+    """Read everything once and print what there is, what is wrong and what training would use."""
+    pairs, lonely = match_files(folder)
+    skeleton = most_common_skeleton(pairs)
+    wrong = [(path, what, True) for path, what in lonely]                    # (file, sentence, does training stop there?)
+    usable, seconds, rates, sounds, bones, joints = [], {}, Counter(), Counter(), set(), {}
+    for bvh, sound in tqdm(pairs, desc="checking", unit="take", disable=None):
+        try:
+            motion, odd = check_take(bvh, sound)
+            joints.setdefault((len(motion.names), motion.names[0], tuple(motion.names)), []).append(bvh.name)
+            rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
+            sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
+            refuse_other_skeleton(bvh, motion, *skeleton)
+        except (BvhError, SpeechError, CorpusError) as error:
+            wrong.append((bvh, str(error).removeprefix(f"{bvh}: "), True))
+            continue
+        wrong += [(bvh, what, False) for what in odd]
+        usable.append((bvh, sound))
+        seconds[bvh] = len(motion) * motion.frame_time
+        bones.add(np.round(motion.offsets[1:], 3).tobytes())
+        sides = "unknown"
+        try:
+            sides = f"yes, across the {'xyz'[mirror_pairs(motion)[1]]} axis"
+        except BvhError as error:
+            sides = f"no: {error}"
+
+    def line(name, what):
+        print(f"  {name:<22}{what}")
+
+    print(f"{folder}")
+    line("pairs", f"{len(pairs)}, of which {len(usable)} can be used")
+    line("minutes", f"{sum(seconds.values()) / 60:.1f}")
+    line("motion", ", ".join(f"{n} takes at {rate}" for rate, n in rates.most_common()) or "none")
+    line("sound", ", ".join(f"{n} takes at {rate}" for rate, n in sounds.most_common()) or "none")
+    for (count, root, _), files in sorted(joints.items(), key=lambda item: -len(item[1])):
+        line("skeleton", f"{count} joints from {root}: {len(files)} takes" + (f" ({', '.join(files[:5])}{', ...' * (len(files) > 5)})" if len(files) < len(pairs) / 2 else ""))
+    if usable:
+        line("bodies", f"{len(bones)}, by the lengths of their bones")
+        line("can be mirrored", sides)
+    if wrong:
+        print("what to look at (! stops training, or is left out with --skip)")
+    for path, what, stops in sorted(wrong):
+        line("!" if stops else "", f"{path}: {what}")
+    if not usable:
+        raise CorpusError(f"{folder}: nothing usable is left; mend what stands above")
+    print("what training would use" + (" with --skip" if any(stops for _, _, stops in wrong) else ""))
+    for part, takes in split_takes(folder, usable, test).items():
+        line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes")
+
+
+def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
+    """A picture of one take from `start` for `length` seconds: poses, sound with the hands' falling speed and strokes, features of both."""
+    import matplotlib                    # 0.5 s to import: only where a picture is drawn
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    motion, waveform = load_take(bvh, sound, 20)
+    if start * 20 > len(motion) - 2:
+        raise CorpusError(f"{bvh}: lasts {len(motion) / 20:.1f} s; give a smaller --start")
+    length = min(length, len(motion) / 20 - start)
+    a, b = int(start * 20), int((start + length) * 20)
+    height = motion.body_height()
+    figure, axes = plt.subplots(4, 1, figsize=(16, 10), height_ratios=(2.4, 1, 1, 1.6), sharex=True, constrained_layout=True)
+    points, parents = motion.points()
+    points = points / height                                                 # [F, points, 3]
+    left, right = (points[a:b, j].mean(axis=0) for j in hand_joints(motion))
+    across = (left - right) * [1, 0, 1]
+    across = across / max(np.linalg.norm(across), 1e-6)          # from the front: the left hand to the right of the picture
+    wide = 0.2 * length                                          # seconds of the axis that are as long as a body height on the other one
+    for n in np.linspace(a, b - 1, poses + 1).astype(int)[:-1] + (b - a) // (2 * poses):
+        flat = (points[n] - points[n, :1] * [1, 0, 1]) @ np.stack([across, [0, 1, 0]], axis=1)               # [points, 2]
+        for j, parent in enumerate(parents):
+            if parent >= 0:
+                axes[0].plot(flat[[parent, j], 0] * wide + n / 20, flat[[parent, j], 1], color="#444444", lw=2, solid_capstyle="round")
+    axes[0].set(title=f"{bvh.stem}: {len(motion.names)} joints, {len(motion) / 20:.1f} s", ylabel="body heights")
+    sound_part = np.abs(waveform.numpy()[a * SAMPLE_RATE // 20:b * SAMPLE_RATE // 20])
+    loudest = np.maximum.reduceat(sound_part, np.arange(0, len(sound_part), 160)) / max(float(waveform.abs().max()), 1e-9)
+    axes[1].fill_between(a / 20 + np.arange(len(loudest)) / 100, loudest, color="#aaaaaa", lw=0, label="sound")
+    axes[1].plot(np.arange(a, b) / 20, falling_speed(motion)[a:b], color="#2e6f9e", label="a hand falls, body heights a second")
+    for t in find_strokes(motion)[0]:
+        axes[1].axvline(t, color="#d1495b", lw=1, ls=":")
+    axes[1].legend(loc="upper right", ncols=2, fontsize=8)
+    speech, codec = SpeechFeatures("mel")(waveform), PoseCodec.fit([motion])
+    if codec.pose_dim == 0:
+        raise CorpusError(f"{bvh}: nothing moves in this file; check the export")
+    for axis, rows, what in ((axes[2], speech[a:b].numpy(), "mel bands"), (axes[3], codec.encode(motion)[a:b], "pose features")):
+        axis.imshow(rows.T, aspect="auto", origin="lower", extent=(a / 20, b / 20, 0, rows.shape[1]), interpolation="nearest",
+                    cmap="magma" if axis is axes[2] else "RdBu", **({} if axis is axes[2] else dict(vmin=-3, vmax=3)))
+        axis.set(ylabel=what)
+    axes[3].set(xlabel="seconds (dotted: strokes)", xlim=(a / 20, b / 20))
+    with written_beside(path) as beside:
+        figure.savefig(beside, dpi=80, format="png")
+    plt.close(figure)
+
+
+def main():
+    parser = Parser(prog="data.py", description="Look at a folder of paired BVH and sound files before training on it.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    checking = commands.add_parser("check", help="read everything once; say what there is, what is wrong, what training would use")
+    checking.add_argument("folder", type=Path)
+    checking.add_argument("--test", nargs="+", default=[], metavar="NAME", help="takes to hold out, as for train.py")
+    plotting = commands.add_parser("plot", help="draw one take")
+    plotting.add_argument("folder", type=Path)
+    plotting.add_argument("take", help="name of the take, without ending")
+    plotting.add_argument("--start", type=float, default=0.0, help="seconds into the take (default: %(default)s)")
+    plotting.add_argument("--seconds", type=float, default=12.0, help="how much of it (default: %(default)s)")
+    plotting.add_argument("--out", type=Path, default=Path("out"), help="folder to write TAKE.png to (default: %(default)s)")
+    args = parser.parse_args()
+    if args.command == "check":
+        check(args.folder, args.test)
+        return
+    found = [pair for pair in match_files(args.folder)[0] if args.take in (pair[0].stem, pair[0].name)]
+    if not found:
+        raise CorpusError(f"{args.folder}: holds no pair named {args.take!r}; python data.py check {args.folder} lists what it holds")
+    if not (args.start >= 0 and args.seconds >= 1):
+        parser.error("--start must be at least 0 and --seconds at least 1")
+    args.out.mkdir(parents=True, exist_ok=True)
+    plot_take(args.out / f"{found[0][0].stem}.png", *found[0], args.start, args.seconds)
+    print(args.out / f"{found[0][0].stem}.png")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script
+from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
 from motion import find_strokes, hand_joints, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
@@ -233,6 +233,8 @@ def parse():
     parser.add_argument("--checkpoint", default=Path(__file__).resolve().parent / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--data", default=None, help="'puppet', or a folder of paired BVH and sound files")
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
+    parser.add_argument("--test", nargs="+", default=[], metavar="NAME", help="the takes that train.py was told to hold out, if it was")
+    parser.add_argument("--skip", action="store_true", help="leave out takes that cannot be used, as for train.py")
     parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, five seeds together")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
     parser.add_argument("--sampler", default="ddim", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
@@ -261,7 +263,7 @@ def main():
         if args.data == "puppet" and not folder.exists():
             import puppet
             puppet.write_corpus(folder)
-        pairs = find_pairs(folder)[args.part]
+        pairs = usable_takes(find_pairs(folder, args.test, args.skip)[args.part], args.skip)
         if not pairs:
             raise CorpusError(f"{folder}: has no takes held out for '{args.part}'; make a folder {args.part}/ in it, or choose another --part")
         scores = evaluate(generator, pairs, args.seed, **settings)

@@ -3,10 +3,11 @@
 Reading order
     1. rotations          Euler angles <-> matrix <-> exponential map
     2. Motion             a skeleton and what it does, as arrays
-    3. read / write BVH   what real programs write, not what the format's page says
+    3. names              which joint is which, in anybody's skeleton; the mirror image; the common body
     4. resampling         any frame rate to any other
-    5. PoseCodec          Motion <-> the standardised vectors that the diffusion model learns
-    6. strokes            when the hands beat, and how far
+    5. read / write BVH   what real programs write, not what the format's page says
+    6. PoseCodec          Motion <-> the standardised vectors that the diffusion model learns
+    7. strokes            when the hands beat, and how far
 
 Conventions, everywhere in this project
     positions are in the file's own unit (usually centimetres), Y is up, angles inside are radians;
@@ -14,6 +15,7 @@ Conventions, everywhere in this project
     F frames, J joints (End Sites are not joints: they have no channels).
 """
 import contextlib
+import fnmatch
 import os
 import re
 import warnings
@@ -177,24 +179,208 @@ def written_beside(path):
 
 
 # ------------------------------------------------------------------------------------------------
-# 3. BVH files
+# 3. Which joint is which
+# ------------------------------------------------------------------------------------------------
+def side_and_stem(name):
+    """What a joint's name says: "mixamorig:LeftForeArm" -> ("left", "forearm"), "hand.R" -> ("right", "hand"), "Hips" -> ("", "hips")."""
+    name = name.rpartition(":")[2]
+    for side in ("left", "right"):
+        # The word anywhere; else its first letter between separators (hand_l, L.Thigh); else before a capital (lHand).
+        for pattern in (f"(?i:{side})", rf"(?i:(?<![^\W_]){side[0]}(?![^\W_]))", rf"^[{side[0]}{side[0].upper()}](?=[A-Z][a-z])"):
+            stem, found = re.subn(pattern, "", name, count=1)
+            if found:
+                return side, re.sub(r"[\W_]", "", stem).lower()
+    return "", re.sub(r"[\W_]", "", name).lower()
+
+
+def hand_joints(motion):
+    """Indices of the (left, right) wrist, found by name: the first joint of a side called hand or wrist."""
+    return [_first_joint(motion, side, "hand|wrist") for side in ("left", "right")]
+
+
+def _first_joint(motion, side, stems):
+    """Index of the first joint of this side ("left", "right", "") whose stem matches one of `stems`, by the order of the words."""
+    for word in stems.split("|"):
+        for j, name in enumerate(motion.names):
+            found, stem = side_and_stem(name)
+            if found == side and word in stem:
+                return j
+    what = stems.split("|")[0]
+    raise BvhError(f"no {f'{side} {what}'.strip()} among the joints ({', '.join(motion.names[:6])}, ...); name it like {side.title()}{what.title()}")
+
+
+def _above(motion, j):
+    """Joint j's parent, its parent, ... up to the root: indices."""
+    path = []
+    while (j := int(motion.parents[j])) >= 0:
+        path.append(j)
+    return path
+
+
+def choose_joints(motion, words):
+    """Indices of the joints that `words` choose, for --joints: "upper,no-fingers" or "Spine*,Neck,*Arm,*Hand".
+
+    "upper" is what carries no leg, so without the root, which the legs move; "no-fingers" is all but what hangs below
+    the wrists; other words are names, with * and ?. "upper" and "no-fingers" narrow what the names chose, or all.
+    """
+    J, words = len(motion.names), [w.strip() for w in words.split(",") if w.strip()]
+    feet = [_first_joint(motion, side, "foot|ankle") for side in ("left", "right")] if "upper" in words else []
+    hands = hand_joints(motion) if {"upper", "no-fingers"} & set(words) else []
+    lines = [[j, *_above(motion, j)] for j in range(J)]      # a joint and all that it hangs on
+    patterns = [w for w in words if w not in ("upper", "no-fingers")]
+    for pattern in patterns:
+        if not fnmatch.filter(motion.names, pattern):
+            raise BvhError(f"--joints {pattern}: no joint has such a name; there are {', '.join(motion.names)}")
+    chosen = [j for j in range(J) if not patterns or any(fnmatch.fnmatchcase(motion.names[j], p) for p in patterns)]
+    if "no-fingers" in words:
+        chosen = [j for j in chosen if not set(hands) & set(lines[j][1:])]
+    if "upper" in words:
+        carries_a_leg = {k for foot in feet for k in lines[foot]}
+        chosen = [j for j in chosen if j not in carries_a_leg and not set(feet) & set(lines[j])]
+    if not chosen:
+        raise BvhError(f"--joints {','.join(words)}: leaves no joint; choose more")
+    return chosen
+
+
+def mirror_pairs(motion):
+    """(pairs [J]: each joint's partner on the other side, or itself, by name; axis 0, 1 or 2: across the body, by geometry).
+
+    The axis is the one along which turning the sign of every bone best gives its partner's bone. Raises BvhError where
+    a joint has no partner, or where the rest pose is not the same on both sides (a fifth of the bones' lengths off).
+    """
+    where, other = {side_and_stem(name): j for j, name in enumerate(motion.names)}, {"left": "right", "right": "left", "": ""}
+    pairs = []
+    for name in motion.names:
+        side, stem = side_and_stem(name)
+        if (other[side], stem) not in where:
+            raise BvhError(f"joint {name!r} has no partner on the other side, so the skeleton cannot be mirrored; rename it, or leave --mirror out")
+        pairs.append(where[other[side], stem])
+    pairs = np.array(pairs)
+    if sorted(pairs) != list(range(len(pairs))) or any(pairs[p] != motion.parents[k] for p, k in zip(motion.parents[1:], pairs[1:])):
+        raise BvhError("the two sides of the skeleton are not built alike, so it cannot be mirrored; leave --mirror out")
+    bones = motion.offsets[1:]                                               # [J - 1, 3]
+    misfit = [np.linalg.norm(motion.offsets[pairs[1:]] * np.where(np.arange(3) == axis, -1, 1) - bones) for axis in range(3)]
+    axis = int(np.argmin(misfit))
+    if misfit[axis] > 0.2 * np.linalg.norm(bones):
+        raise BvhError("the rest pose of the skeleton is not the same on both sides, so it cannot be mirrored; export it in a T-pose, or leave --mirror out")
+    return pairs, axis
+
+
+def mirror(motion):
+    """The mirror image, left for right: every joint stands at its partner's place with x of the opposite sign.
+
+    With S = diag(1, 1, 1) but -1 at the axis across the body, R'_j = S R_pair(j) S; the root turns in the world, whose
+    mirror is the plane x = 0, so there the left S is diag(-1, 1, 1). Bones are mirrored with the motion: two arms of
+    different lengths change sides. Twice is the original.
+    """
+    pairs, axis = mirror_pairs(motion)
+    inside, world = np.where(np.arange(3) == axis, -1.0, 1.0), np.array([-1.0, 1.0, 1.0])
+    left = np.where(np.arange(len(pairs))[:, None] == 0, world, inside)      # [J, 3]
+    ends = {}
+    for j, _, offset in motion.end_sites:
+        ends.setdefault(j, []).append(offset)
+    if any(len(ends.get(pairs[j], [])) != len(offsets) for j, offsets in ends.items()):
+        raise BvhError("the End Sites of the two sides are not alike, so the skeleton cannot be mirrored; leave --mirror out")
+    end_sites = [(j, name, tuple((np.array(ends[pairs[j]].pop(0)) * inside).tolist())) for j, name, _ in motion.end_sites]
+    return replace(motion, offsets=motion.offsets[pairs] * left, end_sites=end_sites,
+                   rotations=motion.rotations[:, pairs] * left[:, :, None] * inside,                         # [F, J, 3, 3]
+                   positions=motion.positions[:, pairs] * left)              # [F, J, 3]
+
+
+COMMON_BODY = ("hips", "chest", "neck", "head", *(f"{side} {part}" for side in ("left", "right") for part in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")))
+COMMON_PARENTS = (-1, 0, 1, 2, 1, 4, 5, 0, 7, 8, 1, 10, 11, 0, 13, 14)
+
+
+def common_joints(motion):
+    """Indices of the 16 joints of COMMON_BODY in any skeleton of a human.
+
+    Only wrists, ankles, head and neck are looked up by name: programs agree on these. The other joints have a different name
+    in each program (is LeftShoulder the collar bone or the upper arm?), but all stand where the hierarchy says: elbow and
+    shoulder above the wrist, the chest where the two arms meet, the hips where the legs do; without a neck, what carries the head.
+    """
+    arms, legs = [], []
+    for side in ("left", "right"):
+        for limbs, stems in ((arms, "hand|wrist"), (legs, "foot|ankle")):
+            end = _first_joint(motion, side, stems)
+            # joints that only twist a limb (ForeArmRoll, thigh_twist) are passed over
+            path = [j for j in _above(motion, end) if not re.search("roll|twist", side_and_stem(motion.names[j])[1])]
+            if len(path) < 3:
+                raise BvhError(f"the {side} limb that ends in {motion.names[end]!r} has fewer than three joints; this is no skeleton of a human")
+            limbs.append((path[1], path[0], end))
+    chest, hips = (next(j for j in _above(motion, left[0]) if j in _above(motion, right[0])) for left, right in (arms, legs))
+    head = _first_joint(motion, "", "head")
+    neck = next((j for j in reversed(_above(motion, head)) if "neck" in side_and_stem(motion.names[j])[1]), int(motion.parents[head]))
+    return [hips, chest, neck, head, *arms[0], *legs[0], *arms[1], *legs[1]]
+
+
+def common_body(motion):
+    """The motion of the 16 joints of COMMON_BODY, in one size for everybody -> [F, 16, 3].
+
+    The unit is the length of a body from ankle to head along its joints, averaged over the frames and both legs; so
+    raised arms or a crouch do not change it, as they would body_height().
+    """
+    p = motion.joint_positions()[:, common_joints(motion)]                   # [F, 16, 3]
+    bone = np.linalg.norm(p[:, 1:] - p[:, COMMON_PARENTS[1:]], axis=-1).mean(axis=0)         # [15]
+    name = dict(zip(COMMON_BODY[1:], bone))
+    size = name["chest"] + name["neck"] + name["head"] + sum(name[f"{side} {part}"] for side in ("left", "right") for part in ("knee", "ankle")) / 2
+    if not size > 0:
+        raise BvhError("all joints of the body stand in one place; check the export")
+    return p / size
+
+
+# ------------------------------------------------------------------------------------------------
+# 4. Resampling
+# ------------------------------------------------------------------------------------------------
+def resample(motion, fps):
+    """The same motion at `fps` frames a second: frame n is the pose at n / fps seconds, from frame 0 on."""
+    return _between(motion, *_neighbours(len(motion), motion.frame_time, fps), 1 / fps)
+
+
+def _neighbours(frames, frame_time, fps):
+    """Which source frames a motion at `fps` is made of -> (before [n], after [n], u [n]): the pose u of the way between."""
+    rate = 1 / frame_time
+    if round(rate) > 0 and abs(1 / round(rate) - frame_time) < 1e-6:
+        rate = round(rate)                           # 0.008333 is meant as 1/120: files round to six digits, and that would drift
+    count = int(np.floor((frames - 1) * fps / rate + 1e-6)) + 1
+    at = np.minimum(np.arange(count) * rate / fps, frames - 1)               # in source frames, [count]
+    at = np.where(np.abs(at - np.round(at)) < 1e-6, np.round(at), at)        # whole ones are taken as they are
+    before, after = np.floor(at).astype(int), np.ceil(at).astype(int)
+    return before, after, at - before
+
+
+def _between(motion, before, after, u, frame_time):
+    """Poses between frames `before` and `after`, `u` of the way.
+
+    Rotations go along the shortest arc between their two neighbours (slerp), R0 exp(u log(R0^T R1)):
+    dropping frames of a 29.97 fps file would be up to half a frame out, and drift against the sound.
+    """
+    rotations, R1 = motion.rotations[before], motion.rotations[after]        # [count, J, 3, 3]
+    if np.any(u):
+        rotations = rotations @ exp_to_matrix(u[:, None, None] * matrix_to_exp(np.swapaxes(rotations, -1, -2) @ R1))
+    w = u[:, None, None]
+    positions = (1 - w) * motion.positions[before] + w * motion.positions[after]  # [count, J, 3]
+    return replace(motion, frame_time=frame_time, rotations=rotations, positions=positions)
+
+
+# ------------------------------------------------------------------------------------------------
+# 5. BVH files
 # ------------------------------------------------------------------------------------------------
 CHANNEL_NAMES = {f"{axis}{kind}".lower(): f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")}
 
 
-def read_bvh(path):
+def read_bvh(path, fps=None):
     """Read a BVH file -> Motion. Raises BvhError, naming the file, for anything that is not one sound take.
 
     Position channels replace the joint's OFFSET (as in Blender, MotionBuilder and the ZEGGS data), on the
     root and on inner joints alike. The rows must be as many as `Frames:` says: a file whose count lies has
     usually been cut off in a transfer, and nobody would notice that the speech goes on without it.
+
+    With fps, the result is that of resample(read_bvh(path), fps), but only the frames that this needs are turned into
+    numbers: one in six of a file of 120 fps, and reading digits is what takes the time. The others are counted, not read.
     """
-    text = Path(path).read_bytes().decode("utf-8-sig", errors="replace")
-    parts = re.split(r"^[ \t]*MOTION[ \t]*\r?$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
-    if len(parts) != 2 or "HIERARCHY" not in parts[0].upper():
-        raise BvhError(f"{path}: not a complete BVH file (no HIERARCHY and MOTION sections); export it again")
-    names, parents, offsets, channels, end_sites = _read_hierarchy(path, parts[0])
-    frame_time, rows = _read_rows(path, parts[1], sum(len(c) for c in channels))
+    head, body = _split_at_motion(path, Path(path).read_bytes())
+    names, parents, offsets, channels, end_sites = _read_hierarchy(path, head)
+    frame_time, rows, neighbours = _read_rows(path, body, sum(len(c) for c in channels), fps)
 
     F, J = len(rows), len(names)
     rotations = np.broadcast_to(np.eye(3), (F, J, 3, 3)).copy()              # [F, J, 3, 3]
@@ -211,7 +397,25 @@ def read_bvh(path):
         if order:
             columns = np.array([column for _, column in joints])             # [joints, len(order)]
             rotations[:, [j for j, _ in joints]] = euler_to_matrix(np.radians(rows[:, columns]), order)
-    return Motion(names, parents, offsets, channels, end_sites, frame_time, rotations, positions)
+    motion = Motion(names, parents, offsets, channels, end_sites, frame_time, rotations, positions)
+    return _between(motion, *neighbours, 1 / fps) if fps else motion
+
+
+def read_skeleton(path):
+    """(joint names, parents [J]) of a BVH file: its first lines, without the motion, however long that is."""
+    data = b""
+    with open(path, "rb") as file:
+        while not re.search(rb"^[ \t]*MOTION", data, flags=re.MULTILINE | re.IGNORECASE) and (more := file.read(65_536)):
+            data += more
+    return _read_hierarchy(path, _split_at_motion(path, data + b"\n")[0])[:2]
+
+
+def _split_at_motion(path, data):
+    """A file's bytes -> (hierarchy as text, what follows the line MOTION as bytes)."""
+    parts = re.split(rb"^[ \t]*MOTION[ \t]*\r?$", data, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
+    if len(parts) != 2 or b"HIERARCHY" not in parts[0].upper():
+        raise BvhError(f"{path}: not a complete BVH file (no HIERARCHY and MOTION sections); export it again")
+    return parts[0].decode("utf-8-sig", errors="replace"), parts[1]
 
 
 def _read_hierarchy(path, text):
@@ -267,36 +471,56 @@ def _read_hierarchy(path, text):
     return names, np.array(parents), np.array(offsets), channels, end_sites
 
 
-def _read_rows(path, text, width):
-    header = re.match(r"\s*Frames:?\s*(\d+)\s+Frame\s+Time:?\s*(\S+)[ \t]*\r?(?:\n|$)", text, flags=re.IGNORECASE)
+def _read_rows(path, data, width, fps):
+    """Bytes after MOTION -> (frame time, rows [frames, channels], None); with fps, the rows needed and how to blend them."""
+    header = re.match(rb"\s*Frames:?\s*(\d{1,9})\s+Frame\s+Time:?\s*(\S+)[ \t]*\r?(?:\n|$)", data, flags=re.IGNORECASE)
     if not header:
         raise BvhError(f"{path}: no 'Frames:' and 'Frame Time:' after MOTION; export the file again")
-    frames = int(header[1])
+    frames, time = int(header[1]), header[2].decode(errors="replace")
     try:
-        frame_time = float(header[2])
+        frame_time = float(time)
     except ValueError:
         frame_time = float("nan")
     if not 1e-4 <= frame_time <= 10:
-        raise BvhError(f"{path}: Frame Time is {header[2]!r}, not a number of seconds; correct it")
-    body = text[header.end():]
+        raise BvhError(f"{path}: Frame Time is {time!r}, not a number of seconds; correct it")
+    body = data[header.end():]
+
+    def refuse_other_words():
+        for word in body.decode(errors="replace").split():
+            if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)\w*", word, flags=re.IGNORECASE):
+                raise BvhError(f"{path}: {word[:20]!r} stands among the numbers of the motion; export the file again")
+
+    plain = not body.translate(None, b"0123456789+-.eE \t\r\n")              # nothing but digits, signs and blanks
+    if not plain:
+        refuse_other_words()
+    # Where each number begins is found without reading it: a visible byte after a blank one.
+    visible = np.frombuffer(b" " + body, dtype=np.uint8) > 32
+    begins = np.flatnonzero(visible[1:] & ~visible[:-1])                     # [numbers]
+    if width == 0 or frames == 0 or len(begins) == 0:
+        raise BvhError(f"{path}: holds no motion (Frames: {frames}, {width} channels, {len(begins)} numbers)")
+    if len(begins) != frames * width:
+        raise BvhError(f"{path}: {frames} frames of {width} channels need {frames * width} numbers, found {len(begins)} "
+                       f"(= {len(begins) / width:.6g} frames); it was cut off, or 'Frames:' is wrong: copy it again or correct it")
+    neighbours, wanted = None, np.arange(frames)
+    if fps:
+        before, after, u = _neighbours(frames, frame_time, fps)
+        if plain:                                    # where there is a nan, read all, to say in which frame
+            wanted = np.union1d(before, after)
+            edges = np.append(begins[::width], len(body)).tolist()           # a row may run over several lines
+            body = b" ".join([body[edges[n]:edges[n + 1]] for n in wanted.tolist()])
+        neighbours = np.searchsorted(wanted, before), np.searchsorted(wanted, after), u
     with warnings.catch_warnings():
-        warnings.simplefilter("error")               # how numpy says that it met something else than a number
+        warnings.simplefilter("error")               # how numpy says that it met something else than a number, as 1.2.3
         try:
             values = np.fromstring(body, sep=" ")
         except (DeprecationWarning, ValueError):
-            odd = next((w for w in body.split() if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)\w*",
-                                                                    w, flags=re.IGNORECASE)), "?")
-            raise BvhError(f"{path}: {odd[:20]!r} stands among the numbers of the motion; export the file again") from None
-    if width == 0 or frames == 0 or len(values) == 0:
-        raise BvhError(f"{path}: holds no motion (Frames: {frames}, {width} channels, {len(values)} numbers)")
-    if len(values) != frames * width:
-        raise BvhError(f"{path}: {frames} frames of {width} channels need {frames * width} numbers, found {len(values)} "
-                       f"(= {len(values) / width:.6g} frames); it was cut off, or 'Frames:' is wrong: copy it again or correct it")
-    rows = values.reshape(frames, width)                                     # [F, channels]
+            refuse_other_words()
+            raise BvhError(f"{path}: the numbers of the motion cannot be read; export the file again") from None
+    rows = values.reshape(len(wanted), width)                                # [frames, channels]
     if not np.isfinite(rows).all():
-        raise BvhError(f"{path}: frame {int(np.argwhere(~np.isfinite(rows))[0, 0])} holds NaN or infinity; "
+        raise BvhError(f"{path}: frame {int(wanted[np.argwhere(~np.isfinite(rows))[0, 0]])} holds NaN or infinity; "
                        "cut it out or export the file again")
-    return frame_time, rows
+    return frame_time, rows, neighbours
 
 
 def write_bvh(path, motion):
@@ -346,34 +570,7 @@ def write_bvh(path, motion):
 
 
 # ------------------------------------------------------------------------------------------------
-# 4. Resampling
-# ------------------------------------------------------------------------------------------------
-def resample(motion, fps):
-    """The same motion at `fps` frames a second: frame n is the pose at n / fps seconds, from frame 0 on.
-
-    Rotations go along the shortest arc between their two neighbours (slerp), R0 exp(u log(R0^T R1)):
-    dropping frames of a 29.97 fps file would be up to half a frame out, and drift against the sound.
-    """
-    rate = 1 / motion.frame_time
-    count = int(np.floor((len(motion) - 1) * fps / rate + 1e-6)) + 1
-    at = np.minimum(np.arange(count) * rate / fps, len(motion) - 1)          # in source frames, [count]
-    # 0.016667 is meant as 1/60: within a hundredth of a frame of a whole one, take that one as it is.
-    at = np.where(np.abs(at - np.round(at)) < 1e-2, np.round(at), at) if abs(rate / fps - round(rate / fps)) < 1e-3 else at
-    before = np.minimum(at.astype(int), max(len(motion) - 2, 0))
-    after = np.minimum(before + 1, len(motion) - 1)
-    u = at - before                                                          # [count], 0..1
-    R0, R1 = motion.rotations[before], motion.rotations[after]               # [count, J, 3, 3]
-    if np.all((u == 0) | (u == 1)):
-        rotations = np.where((u == 0)[:, None, None, None], R0, R1)
-    else:
-        rotations = R0 @ exp_to_matrix(u[:, None, None] * matrix_to_exp(np.swapaxes(R0, -1, -2) @ R1))
-    w = u[:, None, None]
-    positions = (1 - w) * motion.positions[before] + w * motion.positions[after]  # [count, J, 3]
-    return replace(motion, frame_time=1 / fps, rotations=rotations, positions=positions)
-
-
-# ------------------------------------------------------------------------------------------------
-# 5. Pose features
+# 6. Pose features
 # ------------------------------------------------------------------------------------------------
 class PoseCodec:
     """Motion <-> standardised pose features [frames, pose_dim] at `fps`, one vector a frame.
@@ -388,6 +585,8 @@ class PoseCodec:
     Steps and turns instead of places: a gesture is the same wherever one stands and faces.
     Rotations are measured from each joint's mean, R_mean^T R. An exponential map jumps where the angle
     passes 180 degrees; measured from the mean, no joint of a human gets there, whatever the rest pose.
+    Translations are counted from where the bone of this very body ends and set on the codec's: people whose skeletons
+    differ in the lengths of their bones alone share one codec, and move no joint by being taller.
     Everything needed to decode is in state(), plain numbers and strings, which travels in the checkpoint.
     """
     # Features that move less than this over the whole corpus are called constant and keep their mean:
@@ -409,44 +608,89 @@ class PoseCodec:
         self.mean, self.std = np.array(state["mean"]), np.array(state["std"])  # [all features]
         self.kept = np.array(state["kept"], dtype=int)                       # columns that vary
         self.pose_dim = len(self.kept)
+        self.swap = self.sign = None                 # set where fit(mirror=True): the mirror image is pose[..., swap] * sign
+        if state.get("mirror"):
+            source, sign = _mirrored_columns(np.array(state["mirror"]["pairs"]), state["mirror"]["axis"])
+            self.swap, self.sign = np.searchsorted(self.kept, source[self.kept]), sign[self.kept].astype(np.float32)     # [pose_dim]
 
     def state(self):
         """Everything that __init__ needs, as plain Python numbers, strings, lists."""
         return self._state
 
     @classmethod
-    def fit(cls, motions, fps=20):
+    def fit(cls, motions, fps=20, joints=None, mirror=False):
         """Learn what is constant, the means and the deviations from the training motions (any rate).
 
         20 frames a second is the authors' rate. The motions must share their joints; bone lengths may differ.
+        motions is walked three times, one motion at a time: a sequence that reads them from disk needs the memory of one.
+        joints: indices of those to learn, None for all; the others keep their mean pose. mirror: as if every motion
+        came with its mirror image. The statistics then are the same for both sides, so that to mirror a pose is to swap its
+        columns and to turn some signs, and costs neither time nor disk.
         """
-        motions = [resample(m, fps) for m in motions]
-        first = motions[0]
+        def walk():
+            return (resample(m, fps) for m in motions)
+
+        first = next(iter(motions))
+        J = len(first.names)
+        pairs, axis = mirror_pairs(first) if mirror else (np.arange(J), None)
         state = dict(fps=fps, names=list(first.names), parents=first.parents.tolist(), channels=[list(c) for c in first.channels],
                      end_sites=[[j, name, list(offset)] for j, name, offset in first.end_sites],
-                     offsets=first.offsets.tolist(), height=float(np.mean([m.body_height() for m in motions])))
+                     offsets=first.offsets.tolist(), mirror=dict(pairs=pairs.tolist(), axis=axis) if mirror else None)
         # The facing is where a fixed direction in the root's own frame points over the ground. Any direction
         # that stays level will do: the file's axis farthest from the root's average "up", made level.
-        up = np.mean(np.concatenate([m.rotations[:, 0, 1, :] for m in motions]), axis=0)
+        heights, up = [], np.zeros(3)
+        for m in walk():
+            heights.append(m.body_height())
+            up += m.rotations[:, 0, 1, :].sum(axis=0)
+        state["height"] = float(np.mean(heights))
+        if mirror:
+            up[axis] = 0                             # as it would be with the mirror images
         up /= np.linalg.norm(up)
-        axis = np.eye(3)[2 if abs(up[2]) < 0.7 else int(np.argmin(np.abs(up)))]
-        forward = axis - up * (up @ axis)
+        level = np.abs(up) + (np.arange(3) == axis)  # a direction across the body would turn round in the mirror
+        forward = np.eye(3)[2 if abs(up[2]) < 0.7 and axis != 2 else int(np.argmin(level))]
+        forward = forward - up * (up @ forward)
         state["forward"] = (forward / np.linalg.norm(forward)).tolist()
-        headings = np.concatenate([_heading(m.rotations[:, 0], np.array(state["forward"])) for m in motions])
-        state["facing"] = float(np.arctan2(np.sin(headings).mean(), np.cos(headings).mean()))
-        turned = [np.concatenate([(turn_about_y(-_heading(m.rotations[:, 0], np.array(state["forward"])))
-                                   @ m.rotations[:, 0])[:, None], m.rotations[:, 1:]], axis=1) for m in motions]
-        turned = np.concatenate(turned)                                      # [all frames, J, 3, 3]
-        state["mean_rotations"] = [mean_rotation(turned[:, j]).tolist() for j in range(len(first.names))]
-        columns = 7 + 6 * (len(first.names) - 1)
-        codec = cls({**state, "mean": [0.0] * columns, "std": [1.0] * columns, "kept": list(range(columns))})
-        features = np.concatenate([codec._features(m) for m in motions])     # [all frames, columns]
+
+        facing, turned = np.zeros(2), np.zeros((J, 3, 3))
+        for m in walk():
+            heading = _heading(m.rotations[:, 0], np.array(state["forward"]))
+            facing += np.sin(heading).sum(), np.cos(heading).sum()
+            turned[0] += (turn_about_y(-heading) @ m.rotations[:, 0]).sum(axis=0)
+            turned[1:] += m.rotations[:, 1:].sum(axis=0)
+        state["facing"] = float(np.arctan2(*facing))
+        if mirror:                                   # R' = S R S, as in mirror()
+            inside, world = np.where(np.arange(3) == axis, -1, 1), np.array([-1, 1, 1])
+            left = np.where(np.arange(J)[:, None] == 0, world, inside)       # [J, 3]
+            turned = turned + turned[pairs] * left[:, :, None] * inside
+        state["mean_rotations"] = [mean_rotation(R[None]).tolist() for R in turned]
+
+        columns = 7 + 6 * (J - 1)
+        codec = cls({**state, "mirror": None, "mean": [0.0] * columns, "std": [1.0] * columns, "kept": list(range(columns))})
+        rest = np.concatenate([np.zeros(4 + 3 * J), first.offsets[1:].ravel()])              # [columns]
+        count, total, squares, low, high = 0, 0.0, 0.0, np.inf, -np.inf
+        for m in walk():
+            features = codec._features(m) - rest                             # [F, columns]
+            count, total, squares = count + len(features), total + features.sum(axis=0), squares + np.square(features).sum(axis=0)
+            low, high = np.minimum(low, features.min(axis=0)), np.maximum(high, features.max(axis=0))
+        mean, squares = total / count, squares / count
+        if mirror:
+            source, sign = _mirrored_columns(pairs, axis)
+            mean, squares = (mean + mean[source] * sign) / 2, (squares + squares[source]) / 2
+            low, high = np.minimum(low, np.minimum(low[source] * sign, high[source] * sign)), np.maximum(high, np.maximum(low[source] * sign, high[source] * sign))
         allowed = np.full(columns, cls.CONSTANT_ANGLE)
-        length = [0, 1, 3] + list(range(7 + 3 * (len(first.names) - 1), columns))
+        length = [0, 1, 3] + list(range(4 + 3 * J, columns))
         allowed[length] = cls.CONSTANT_SHARE_OF_HEIGHT * state["height"]
         allowed[[0, 1, 2]] /= 100                    # steps and turns add up over a take: a slow walk is not constant
-        kept = np.ptp(features, axis=0) > allowed
-        state.update(mean=features.mean(axis=0).tolist(), std=np.where(kept, features.std(axis=0), 1.0).tolist(),
+        kept = high - low > allowed
+        if joints is not None:
+            chosen = np.isin(np.arange(J), joints)
+            of_joint = np.concatenate([[0] * 7, np.repeat(np.arange(1, J), 3), np.repeat(np.arange(1, J), 3)])       # [columns]
+            if mirror and not np.array_equal(chosen, chosen[pairs]):
+                raise BvhError("--joints chooses other joints on the left than on the right, which cannot be mirrored; choose both, or leave --mirror out")
+            kept &= chosen[of_joint]
+            if not chosen[0]:
+                mean[:3] = 0                         # a root that rests neither slides nor turns
+        state.update(mean=(mean + rest).tolist(), std=np.where(kept, np.sqrt(np.maximum(squares - mean ** 2, 0)), 1.0).tolist(),
                      kept=np.flatnonzero(kept).tolist())
         return cls(state)
 
@@ -469,19 +713,21 @@ class PoseCodec:
         R = motion.rotations.copy()                                          # [F, J, 3, 3]
         R[:, 0] = level @ root_R
         w = matrix_to_exp(np.swapaxes(self.mean_rotations, -1, -2) @ R)      # [F, J, 3]
+        places = motion.positions[:, 1:] - motion.offsets[1:] + self.offsets[1:]             # [F, J - 1, 3]
         F = len(motion)
         return np.concatenate([step[:, [0, 2]], turn[:, None], root_p[:, 1:2], w.reshape(F, -1),
-                               motion.positions[:, 1:].reshape(F, -1)], axis=1)  # [F, 7 + 6 (J - 1)]
+                               places.reshape(F, -1)], axis=1)               # [F, 7 + 6 (J - 1)]
 
     def start_of(self, motion):
         """(x, z, facing) at the first frame: what steps and turns leave out, for decode(start=...)."""
         x, _, z = motion.positions[0, 0]
         return float(x), float(z), float(_heading(motion.rotations[:1, 0], self.forward)[0])
 
-    def decode(self, pose, start=None):
+    def decode(self, pose, start=None, body=None):
         """Features [frames, pose_dim] -> Motion at self.fps, from `start` = (x, z, facing radians).
 
-        By default it stands at the origin and faces as the training set did on average.
+        By default it stands at the origin and faces as the training set did on average, and has the bones of the first
+        training take; body, a Motion of the same hierarchy, lends its own.
         """
         pose = np.asarray(pose, dtype=np.float64)
         features = np.tile(self.mean, (len(pose), 1))                        # [F, columns]
@@ -495,9 +741,24 @@ class PoseCodec:
         R = self.mean_rotations @ exp_to_matrix(features[:, 4:4 + 3 * J].reshape(F, J, 3))  # [F, J, 3, 3]
         R[:, 0] = turn_about_y(heading) @ R[:, 0]
         root = np.stack([x + path[:, 0], features[:, 3], z + path[:, 2]], axis=1)    # [F, 3]
-        positions = np.concatenate([root[:, None], features[:, 4 + 3 * J:].reshape(F, J - 1, 3)], axis=1)
-        return Motion(list(self.names), self.parents, self.offsets, self.channels, self.end_sites,
-                      1 / self.fps, R, positions)
+        positions = np.concatenate([root[:, None], features[:, 4 + 3 * J:].reshape(F, J - 1, 3)], axis=1)    # [F, J, 3]
+        motion = Motion(list(self.names), self.parents, self.offsets, self.channels, self.end_sites, 1 / self.fps, R, positions)
+        if body is not None:
+            positions[:, 1:] += body.offsets[1:] - self.offsets[1:]
+            motion = replace(motion, offsets=body.offsets, end_sites=body.end_sites)
+        return motion
+
+
+def _mirrored_columns(pairs, axis):
+    """(source [columns], sign [columns]) with features(mirror(motion)) = features(motion)[:, source] * sign, places from rest.
+
+    A place in the mirror turns the sign of the axis across the body; a rotation vector keeps that one and turns the
+    others, since its sense of turning is mirrored as well.
+    """
+    across, J = np.where(np.arange(3) == axis, -1, 1), len(pairs)            # [3]
+    source = np.concatenate([np.arange(4), 4 + (3 * pairs[:, None] + np.arange(3)).ravel(),
+                             4 + 3 * J + (3 * (pairs[1:, None] - 1) + np.arange(3)).ravel()])    # [columns]
+    return source, np.concatenate([[-1, 1, -1, 1], np.tile(-across, J), np.tile(across, J - 1)])  # step, turn, height; rotations; places
 
 
 def _heading(R, forward):
@@ -507,21 +768,10 @@ def _heading(R, forward):
 
 
 # ------------------------------------------------------------------------------------------------
-# 6. Strokes: the beat detector, the same for recorded and for generated motion
+# 7. Strokes: the beat detector, the same for recorded and for generated motion
 # ------------------------------------------------------------------------------------------------
 STROKE_SPEED = 0.25      # body heights a second (42 cm/s for a person of 1.7 m): above retraction, below a soft beat
 STROKE_GAP = 0.3         # seconds between strokes of one hand; faster is one movement
-
-
-def hand_joints(motion):
-    """Indices of the (left, right) wrist, found by name: the first joint of a side called hand or wrist."""
-    found = []
-    for side in ("left", "right"):
-        named = [j for j, name in enumerate(motion.names) if side in name.lower() and re.search("hand|wrist", name.lower())]
-        if not named:
-            raise BvhError(f"no {side} hand among the joints ({', '.join(motion.names[:6])}, ...); name it like {side.title()}Hand")
-        found.append(named[0])
-    return found
 
 
 def find_strokes(motion):

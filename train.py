@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 import evaluate
-from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script
+from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
@@ -56,6 +56,10 @@ class Settings:
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
+    test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default the folder's or the corpus' own, else a tenth
+    skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
+    mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
+    joints: str = ""                # joints to learn, the others rest: "upper", "no-fingers", "upper,no-fingers" or names, as "Spine*,*Arm,*Hand"
     fps: float = 20                 # motion frames a second (the authors' value)
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
@@ -72,10 +76,11 @@ def parse():
     source = Path(__file__).read_text(encoding="utf-8").split("class Settings")[1].split("\n\n")[0]
     for field in fields(Settings):
         comment = next(line for line in source.splitlines() if line.startswith(f"    {field.name}:")).rpartition("# ")[2]
-        parser.add_argument("--" + field.name.replace("_", "-"), type=device if field.name == "device" else field.type, default=field.default, help=comment)
+        kind = {tuple: dict(nargs="+", metavar="NAME"), bool: dict(action="store_true")}.get(field.type, dict(type=device if field.name == "device" else field.type))
+        parser.add_argument("--" + field.name.replace("_", "-"), default=field.default, help=comment, **kind)
     parser.add_argument("--resume", action="store_true", help="continue the run in --out where its last checkpoint was written, with its settings")
     args = vars(parser.parse_args())
-    resume, settings = args.pop("resume"), Settings(**args)
+    resume, settings = args.pop("resume"), Settings(**args | dict(test=tuple(args["test"])))
     for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
@@ -174,12 +179,13 @@ def main():
     if s.data == "puppet" and not evaluate.PUPPET.exists():
         import puppet
         puppet.write_corpus(evaluate.PUPPET)
-    pairs = find_pairs(evaluate.PUPPET if s.data == "puppet" else s.data)
+    pairs = find_pairs(evaluate.PUPPET if s.data == "puppet" else s.data, s.test, s.skip)
+    pairs = {part: takes if part == "train" else usable_takes(takes, s.skip) for part, takes in pairs.items()}
 
-    # ---- data: everything in memory, on the device -----------------------------------------------------------
+    # ---- data: on the device, or on disk where there is more of it -----------------------------------------------------------
     features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, s.device)
-    corpus = Corpus(pairs["train"], features, cache=s.cache).to(s.device, s.window)
-    print(f"{len(pairs['train'])} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
+    corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache).to(s.device, s.window)
+    print(f"{len(corpus.poses)} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
     if s.features == "wavlm":
         size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
         print(f"{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {size / 1e6 / corpus.seconds * 3600:.0f} MB an hour of speech")
@@ -189,7 +195,7 @@ def main():
     model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
                                         memory=s.memory, speech_layers=features.layers)).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
-        model.innovation_scale.copy_(torch.cat([p[1:] - s.memory * p[:-1] for p in corpus.poses]).std(dim=0).clamp(min=1e-4))
+        model.innovation_scale.copy_(corpus.innovation_scale(s.memory).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
@@ -209,7 +215,7 @@ def main():
         first, losses = saved["training"]["step"], saved["training"]["losses"]
 
     generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device, s.cache)
-    shown = (pairs["valid"] or pairs["train"])[0]    # the take that the pictures show
+    shown = (pairs["valid"] or corpus.pairs)[0]      # the take that the pictures show
     shown_speech = load_take(*shown)[1][:12 * 16_000]
 
     # ---- the loop --------------------------------------------------------------------------------------------
