@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import conftest  # noqa: F401  puts the project's folder on the path, also when this file runs by itself
 import numpy as np
 import pytest
 
