@@ -154,10 +154,13 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     frames = min(len(motion), max(1, int(seconds * fps)))
     points, parents, names = stand(motion)
     hands = hand_joints(motion)
-    figure, gap = new_figure(16, 4.8), 0.65                      # body heights from pose to pose
-    top, bottom = figure.add_axes((0.01, 0.45, 0.98, 0.49)), figure.add_axes((0.045, 0.11, 0.95, 0.33))
-    top.set(title=title, xlim=(-0.5 * gap, (poses - 0.5) * gap))
-    top.set_ylim(-0.2, -0.2 + np.ptp(top.get_xlim()) * (4.8 * 0.49) / (16 * 0.98))            # one scale for both axes
+    gap = 0.65                                                   # body heights from pose to pose
+    inches = 0.98 * 16 / (poses * gap)                           # of a body height: one scale for both axes
+    tall = 1.32 * inches + 2.2
+    figure = new_figure(16, tall)
+    top, bottom = figure.add_axes((0.01, 1.9 / tall, 0.98, 1.32 * inches / tall)), figure.add_axes((0.045, 0.5 / tall, 0.95, 1.4 / tall))
+    top.set(xlim=(-0.5 * gap, (poses - 0.5) * gap), ylim=(-0.2, 1.12))
+    top.set_title(title, pad=2)
     top.axis("off")
     for k in range(poses):
         n = min(frames - 1, round((k + 0.5) * frames / poses))

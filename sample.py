@@ -133,6 +133,10 @@ class PageInNotebook:
     def __init__(self, title, motions, waveform=None, strokes={}, height=560):
         self.page, self.height = player_page(title, motions, waveform, strokes), height
 
+    def __repr__(self):
+        """What is shown where no HTML is."""
+        return "the player page; run the cell to see it"
+
     def _repr_html_(self):
         """What Jupyter shows. A frame of its own keeps the page's keys and styles from the notebook's."""
         return f'<iframe srcdoc="{html.escape(self.page)}" style="width: 100%; height: {self.height}px; border: 0"></iframe>'
