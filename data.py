@@ -485,7 +485,7 @@ def lag_of_motion(motion, waveform, rate=20):
     the mean of all shifts, in their standard deviations, is how sure. On the puppet's 12 test takes (60 s) it is 5.8 to 9.7, and
     4.0 at most for the 132 ways to give a take another one's sound; for their first 30 s, 4.3 to 7.8, and 3.8 at most. So FOLLOWS lies
     between, and shorter takes cannot tell: python bench.py find_lags. People gesture less to the beat than puppets, so a low value
-    does not prove that a take is wrong; that most takes of a corpus are in step and one is not, does.
+    does not prove that a take is wrong: look at it.
     """
     motion = resample(motion, rate)
     hop = SAMPLE_RATE // rate

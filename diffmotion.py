@@ -361,7 +361,8 @@ def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start.
 
     Two thirds of the steps go to the noisier half of the chain: it is there that a causal network decides what will happen,
-    and the puppet's strokes were hit better the more of the steps were spent on it (see the README).
+    and the puppet's strokes were hit better the more of the steps were spent on it (see the README). The price: the last
+    jump, from a third of the chain with ten steps, loses detail finer than the noise there. All 1000 steps lose nothing.
     """
     grid = time_grid(schedule.num_steps, steps, power=0.5)
     for k, t in progress(list(enumerate(grid))):

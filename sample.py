@@ -2,12 +2,17 @@
 
 For each speech file it writes STEM.bvh (opens in Blender and every other animation program), STEM.html (plays the
 motion with its sound in a browser, offline) and STEM.png (the same at a glance), into --out.
+
+Any motions side by side:   python sample.py view truth.bvh model.bvh --audio talk.wav --out both.html
+The ending of --out says what is written: .html, .mp4 or .gif for slides, .png.
 """
 import base64
+import html
 import io
 import json
+import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +22,8 @@ from tqdm import tqdm
 
 import diffmotion
 from data import CheckpointError, Parser, device, hear_take, run_script
-from motion import PoseCodec, find_strokes, hand_joints, write_bvh, written_beside
+from motion import BvhError, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
+from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, SpeechError, SpeechFeatures, load_audio
 
 HERE = Path(__file__).resolve().parent
@@ -89,78 +95,111 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1):
 # ------------------------------------------------------------------------------------------------
 # What is written
 # ------------------------------------------------------------------------------------------------
-def write_page(path, title, motions, waveform=None, strokes=()):
-    """A page that plays motions side by side with the sound, from disk, offline: player.html filled in.
+def player_page(title, motions, waveform=None, strokes={}):
+    """A page that plays motions side by side with the sound, offline: player.html filled in -> str.
 
-    motions: {label: Motion} of one frame rate; waveform [samples] at 16 kHz, or None for silence; strokes in seconds.
+    motions: {label: Motion}, of any lengths, frame rates and units; waveform [samples] at 16 kHz, or None for
+    silence; strokes: {label: seconds [n]}, marked on the waveform.
     """
-    bodies = []
+    first, bodies = next(iter(motions.values())), []
     for label, motion in motions.items():
         points, parents = motion.points()                        # [F, joints + ends, 3]
-        points = points * 1.7 / motion.body_height()             # everybody is 1.7 m tall: files differ in their units
+        # Everybody is 1.7 m tall, since files differ in their units. The height is what stands out upwards, raised
+        # hands too, so motions of one skeleton share one, or who gestures high would be drawn small.
+        same = list(motion.names) == list(first.names) and np.allclose(motion.offsets, first.offsets, rtol=0.01, atol=0.01 * np.abs(first.offsets).max())
+        points = points * 1.7 / max((first if same else motion).body_height(), 1e-6)
         scale = max(float(np.abs(points).max()), 1e-6) / 32_000  # 16 bits resolve 0.1 mm within 3 m
         bodies.append(dict(label=label, parents=parents.tolist(), names=list(motion.names) + [""] * len(motion.end_sites), scale=scale,
+                           fps=1 / motion.frame_time, frames=len(motion), strokes=[round(float(t), 3) for t in strokes.get(label, ())],
                            positions=base64.b64encode(np.round(points / scale).astype("<i2").tobytes()).decode()))
     audio = None
     if waveform is not None:
+        # The sound is the page's clock: silence behind it lets a motion that is longer play to its end.
+        seconds = max(len(motion) * motion.frame_time for motion in motions.values())
+        waveform = np.pad(np.asarray(waveform), (0, max(0, round(seconds * SAMPLE_RATE) - len(waveform))))
         wav = io.BytesIO()
-        soundfile.write(wav, np.asarray(waveform), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+        soundfile.write(wav, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
         audio = "data:audio/wav;base64," + base64.b64encode(wav.getvalue()).decode()
-    first = next(iter(motions.values()))
-    data = dict(title=title, fps=1 / first.frame_time, frames=max(map(len, motions.values())), bodies=bodies, audio=audio,
-                strokes=[round(float(t), 3) for t in strokes])
     template = (HERE / "player.html").read_text(encoding="utf-8")
     # A title that holds "</script>" must not end the script element
-    page = template.replace("__DATA__", json.dumps(data).replace("<", "\\u003c"), 1)
+    return template.replace("__DATA__", json.dumps(dict(title=title, bodies=bodies, audio=audio)).replace("<", "\\u003c"), 1)
+
+
+def write_page(path, title, motions, waveform=None, strokes={}):
+    """player_page into a file, which then plays from disk."""
     with written_beside(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+        beside.write_text(player_page(title, motions, waveform, strokes), encoding="utf-8")
 
 
-def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
-    """A strip of poses over the waveform, the hands' speed and their strokes: what happens when, at a glance."""
-    import matplotlib                    # 0.5 s to import: only where a picture is drawn
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+class PageInNotebook:
+    """player_page as the value of a notebook cell; the arguments are the same, `height` is in pixels."""
 
-    fps = 1 / motion.frame_time
-    frames = min(len(motion), int(seconds * fps))
-    points, parents = motion.points()
-    height = motion.body_height()
-    points = points / height                                     # body heights
-    hands = hand_joints(motion)
-    colours = {"Left": "#d1495b", "Right": "#2e6f9e"}
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(16, 5.6), height_ratios=(2, 1), constrained_layout=True)
-    # Seen from the front: across the hips to the right of the picture, as a person who faces us.
-    left, right = (points[:frames, j].mean(axis=0) for j in hands)
-    across = (left - right) * [1, 0, 1]
-    across = across / max(np.linalg.norm(across), 1e-6)
-    for k in range(poses):
-        n = min(frames - 1, round((k + 0.5) * frames / poses))
-        flat = (points[n] - points[n, :1] * [1, 0, 1]) @ np.stack([across, [0, 1, 0]], axis=1)        # [points, 2]
-        for j, parent in enumerate(parents):
-            if parent >= 0:
-                name = motion.names[j if j < len(motion.names) else parent]
-                top.plot(flat[[parent, j], 0] + k * 0.62, flat[[parent, j], 1], lw=3, solid_capstyle="round",
-                         color=next((c for side, c in colours.items() if side in name), "#444444"))
-        top.text(k * 0.62, points[:frames, :, 1].min() - 0.1, f"{n / fps:.1f} s", ha="center", fontsize=8, color="#666666")
-    top.set(title=title, aspect="equal", xlim=(-0.4, poses * 0.62 - 0.2))
-    top.axis("off")
-    time = np.arange(frames) / fps
-    if waveform is not None:
-        sound = np.abs(np.asarray(waveform)[:int(frames / fps * SAMPLE_RATE)])
-        loudest = np.maximum.reduceat(sound, np.arange(0, len(sound), 160)) / max(sound.max(), 1e-9) / 2    # every 10 ms
-        bottom.fill_between(np.arange(len(loudest)) / 100, loudest, -loudest, color="#aaaaaa", lw=0, label="speech")
-    for j, (side, colour) in zip(hands, colours.items()):
-        speed = np.linalg.norm(np.gradient(points[:, j], axis=0), axis=-1)[:frames] * fps if len(motion) > 1 else np.zeros(frames)
-        bottom.plot(time, speed, color=colour, lw=1.5, label=f"{side.lower()} hand")
-    for t, _, side in zip(*find_strokes(motion)):
-        if t < frames / fps:
-            bottom.axvline(t, color=list(colours.values())[side], lw=0.8, ls=":")
-    bottom.set(xlim=(0, frames / fps), xlabel="seconds (dotted: strokes)", ylabel="body heights a second")
-    bottom.legend(loc="upper right", ncols=3, fontsize=8)
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=80, format="png")
-    plt.close(figure)
+    def __init__(self, title, motions, waveform=None, strokes={}, height=560):
+        self.page, self.height = player_page(title, motions, waveform, strokes), height
+
+    def __repr__(self):
+        """What is shown where no HTML is."""
+        return "the player page; run the cell to see it"
+
+    def _repr_html_(self):
+        """What Jupyter shows. A frame of its own keeps the page's keys and styles from the notebook's."""
+        return f'<iframe srcdoc="{html.escape(self.page)}" style="width: 100%; height: {self.height}px; border: 0"></iframe>'
+
+
+# ------------------------------------------------------------------------------------------------
+# python sample.py view: motions that exist already
+# ------------------------------------------------------------------------------------------------
+def upright(motion, up):
+    """The motion with the axis `up` of its file, "y" or "z", turned to Y, which is up everywhere in this project."""
+    if up == "y":
+        return motion
+    turn = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])        # z becomes y, y becomes -z: a quarter turn about x
+    rotations, positions = motion.rotations.copy(), motion.positions.copy()
+    rotations[:, 0], positions[:, 0] = turn @ rotations[:, 0], positions[:, 0] @ turn.T
+    return replace(motion, rotations=rotations, positions=positions)
+
+
+def strokes_of(motion):
+    """Times of the strokes, seconds [n]; none for a skeleton whose hands cannot be found by name, which can be looked at all the same."""
+    try:
+        return find_strokes(motion)[0]
+    except BvhError:
+        return np.zeros(0)
+
+
+def view(arguments):
+    """The command `view`: BVH files side by side, under one sound."""
+    parser = Parser(prog="sample.py view", description="Show BVH files side by side under one sound: a page, a video or a picture.")
+    parser.add_argument("motion", nargs="+", type=Path, help="BVH files, of any skeleton, rate and unit")
+    parser.add_argument("--audio", help="what is heard, any format")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="a name for each motion (default: the file's)")
+    parser.add_argument("--up", choices=("y", "z"), default="y", help="the files' upward axis; z if the figure lies on its back (default: %(default)s)")
+    parser.add_argument("--out", default=Path("out/view.html"), type=Path,
+                        help="file to write: .html plays in a browser, .mp4 (needs ffmpeg) and .gif (silent) go on slides, .png shows the first motion at a glance (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    ending = args.out.suffix.lower()
+    if ending not in (".html", ".mp4", ".gif", ".png"):
+        parser.error(f"--out {args.out}: ends in neither .html, .mp4, .gif nor .png")
+    if ending == ".mp4" and not shutil.which("ffmpeg"):
+        parser.error(f"--out {args.out}: an .mp4 needs the program ffmpeg, which is not installed; install it, or take a name that ends in .gif")
+    if args.labels and len(args.labels) != len(args.motion):
+        parser.error(f"--labels: {len(args.labels)} names for {len(args.motion)} files; give one each")
+    labels = args.labels or [path.stem for path in args.motion]
+    if len(set(labels)) < len(labels) and not args.labels:       # truth/take1.bvh and model/take1.bvh
+        labels = [f"{path.resolve().parent.name}/{path.stem}" for path in args.motion]
+    if len(set(labels)) < len(labels):
+        parser.error("two motions have the same name; tell them apart with --labels")
+    motions = {label: upright(read_bvh(path), args.up) for label, path in zip(labels, args.motion)}
+    waveform = load_audio(args.audio) if args.audio else None
+    title = " and ".join(labels) if len(labels) < 3 else ", ".join(labels)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    if ending == ".html":
+        write_page(args.out, title, motions, waveform, {label: strokes_of(motion) for label, motion in motions.items()})
+    elif ending == ".png":
+        plot_motion(args.out, labels[0], motions[labels[0]], waveform)
+    else:
+        write_video(args.out, motions, waveform)
+    print(f"{', '.join(f'{label}: {len(motion)} frames at {1 / motion.frame_time:.4g} a second' for label, motion in motions.items())} -> {args.out}")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -168,7 +207,8 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
 # ------------------------------------------------------------------------------------------------
 def parse():
     """The command line."""
-    parser = Parser(prog="sample.py", description="Generate full-body gesture for speech files: STEM.bvh, STEM.html and STEM.png for each.")
+    parser = Parser(prog="sample.py", description="Generate full-body gesture for speech files: STEM.bvh, STEM.html and STEM.png for each.",
+                    epilog="To look at motions that exist already: sample.py view --help")
     parser.add_argument("audio", nargs="+", help="speech files, any format, rate and name")
     parser.add_argument("--checkpoint", default=HERE / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
@@ -195,6 +235,8 @@ def free_stem(path, taken):
 
 
 def main():
+    if sys.argv[1:2] == ["view"]:
+        return view(sys.argv[2:])
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -219,7 +261,7 @@ def main():
         stem = free_stem(name, written)
         strokes = find_strokes(motion)[0]
         write_bvh(args.out / f"{stem}.bvh", motion)
-        write_page(args.out / f"{stem}.html", stem, {"model": motion}, waveform, strokes)
+        write_page(args.out / f"{stem}.html", stem, {"model": motion}, waveform, {"model": strokes})
         plot_motion(args.out / f"{stem}.png", stem, motion, waveform)
         written[stem] = name
         print(f"{name}: {len(waveform) / SAMPLE_RATE:.1f} s of speech, {len(motion)} frames, {len(strokes)} strokes -> "

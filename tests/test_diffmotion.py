@@ -180,7 +180,7 @@ def exact_eps(schedule):
     return predict
 
 
-@pytest.mark.parametrize("sampler,steps", [("ddpm", 1000), ("ddpm", 100), ("ddim", 100), ("dpmpp", 60)])
+@pytest.mark.parametrize("sampler,steps", [("ddpm", 1000), ("ddpm", 100), ("ddim", 1000), ("dpmpp", 60)])
 def test_each_sampler_recovers_a_two_dimensional_distribution(sampler, steps):
     schedule, random = NoiseSchedule(), torch.Generator().manual_seed(0)
     n = 6000

@@ -1,0 +1,224 @@
+"""Is the answer right, and if not, which mistake is it?   Used by the exercises at the end of each notebook.
+
+    checks.q_sample(my_q_sample)     ->  'right: ...'  or  'empty: ...'  or  'wrong: ...' with a hint
+
+Each check runs the answer on a few inputs and compares it with the project's own code. Where it differs, it is compared
+with what the common mistakes would give on the same inputs; the one that fits is the hint. Teachers: the answers are
+in solutions.py; a new exercise is one more function here, with its mistakes beside it.
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from diffmotion import NoiseSchedule  # noqa: E402
+from motion import euler_to_matrix, exp_to_matrix, turn_about_y  # noqa: E402
+
+EMPTY = "empty: nothing to check yet; write your answer where the three dots are"
+
+
+def judge(answer, inputs, right, mistakes, well_done):
+    """The text for a function `answer`: run on each tuple of `inputs`, compared with right(*input) and {hint: wrong(*input)}."""
+    try:
+        given = [answer(*arguments) for arguments in inputs]
+    except NotImplementedError:
+        return EMPTY
+    except Exception as error:                       # a student's code may raise anything; it is an answer like any other
+        return f"wrong: your function stops with {type(error).__name__}: {error}"
+    if all(value is None or value is ... for value in given):
+        return EMPTY
+    if any(value is None or value is ... for value in given):
+        return "wrong: for some inputs your function returns nothing; is there a way past the return?"
+    wanted = [numbers(right(*arguments)) for arguments in inputs]
+    try:
+        given = [numbers(value) for value in given]
+    except (TypeError, ValueError, RuntimeError):
+        return f"wrong: your function should return numbers (an array), not {type(given[0]).__name__}"
+    for mine, want in zip(given, wanted):
+        if mine.shape != want.shape:
+            return f"wrong: the shape should be {list(want.shape)}, yours is {list(mine.shape)}"
+    if all(same(mine, want) for mine, want in zip(given, wanted)):
+        return f"right: {well_done}"
+    for hint, wrong in mistakes.items():
+        if all(same(mine, numbers(wrong(*arguments))) for mine, arguments in zip(given, inputs)):
+            return f"wrong: {hint}"
+    n = next(n for n, (mine, want) in enumerate(zip(given, wanted)) if not same(mine, want))
+    return (f"wrong, and none of the common mistakes. For the arguments\n{inputs[n]}\nit should be\n{wanted[n].round(4)}\nand is\n{given[n].round(4)}")
+
+
+def judge_number(answer, right, tolerance, mistakes, well_done):
+    """The text for a predicted number; mistakes: {hint: number}."""
+    if answer is None or answer is ...:
+        return EMPTY
+    try:
+        answer = float(answer)
+    except (TypeError, ValueError):
+        return f"wrong: a number is wanted, not {answer!r}"
+    if abs(answer - right) <= tolerance:
+        return f"right: {well_done}"
+    hint = next((hint for hint, number in mistakes.items() if abs(answer - number) <= tolerance), None)
+    return f"wrong: {hint}" if hint else f"wrong: too {'large' if answer > right else 'small'}; plot it and read it off"
+
+
+def numbers(value):
+    """Anything like an array -> float64 array."""
+    return np.asarray(value.detach().cpu() if torch.is_tensor(value) else value, dtype=np.float64)
+
+
+def same(a, b):
+    """Equal to three digits: in float32, 1 - abar of the first steps has no more."""
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------
+# Notebook 1: motion
+# ------------------------------------------------------------------------------------------------
+def euler_zxy(answer):
+    """angles [3] as in a BVH row with the channels Zrotation Xrotation Yrotation -> R [3, 3]."""
+    inputs = [(np.array(a),) for a in ([30.0, 20.0, -50.0], [90.0, 0.0, 45.0], [-120.0, 60.0, 10.0])]
+    return judge(answer, inputs, lambda a: euler_to_matrix(np.radians(a), "ZXY"), {
+        "degrees taken for radians; a BVH file holds degrees, numpy's sin and cos want radians": lambda a: euler_to_matrix(a, "ZXY"),
+        "the product is in the reverse order; the first channel stands leftmost, R = R_Z R_X R_Y": lambda a: euler_to_matrix(np.radians(a[::-1]), "YXZ"),
+        "every rotation turns the other way; look at the signs of the two sines": lambda a: euler_to_matrix(-np.radians(a), "ZXY"),
+    }, "this is how every BVH reader turns numbers into a pose")
+
+
+def exponential_map(answer):
+    """w [3] in radians -> R [3, 3], by Rodrigues' formula."""
+    inputs = [(np.array(w),) for w in ([0.3, -0.5, 0.8], [0.0, 1.2, 0.0], [-1.5, 0.4, 0.1], [0.0, 0.0, 0.0])]
+
+    def cross(w):
+        return np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
+
+    def with_factors(sine, cosine, small):
+        def wrong(w):
+            t = np.linalg.norm(w)
+            return np.eye(3) + (sine(t) * cross(w) + cosine(t) * cross(w) @ cross(w) if t > 0 or small else 0)
+        return wrong
+
+    nothing = "at w = 0 your function divides by zero; there the matrix is the identity"
+    try:
+        at_zero = answer(np.zeros(3))
+        broken = at_zero is not None and np.isnan(numbers(at_zero)).any()
+    except Exception:                                # judge() says what is wrong with it
+        broken = False
+    if broken:
+        return f"wrong: {nothing}"
+    return judge(answer, inputs, exp_to_matrix, {
+        "degrees taken for radians; an exponential map is in radians already": lambda w: exp_to_matrix(np.radians(w)),
+        "the axis still has the length of the angle; divide K by t once beside the sine and twice beside the cosine": with_factors(np.sin, lambda t: 1 - np.cos(t), True),
+        "it turns the other way; K v must be w x v, and yours is v x w": lambda w: exp_to_matrix(-w),
+        "the last factor is (1 - cos t) / t^2 and stands before K K, not before K": lambda w: np.eye(3) + (np.sinc(np.linalg.norm(w) / np.pi) + 0.5 * np.sinc(np.linalg.norm(w) / (2 * np.pi)) ** 2) * cross(w),
+        "the second half, with K K, is missing": lambda w: np.eye(3) + np.sinc(np.linalg.norm(w) / np.pi) * cross(w),
+    }, "and three numbers are enough for any rotation, without gimbal lock near the rest pose")
+
+
+def forward_kinematics(answer):
+    """rotations [J, 3, 3] and offsets [J, 3] in the parents' frames, parents [J] -> places [J, 3] in the world."""
+    rng = np.random.default_rng(0)
+    inputs = [(exp_to_matrix(rng.normal(size=(5, 3))), rng.normal(size=(5, 3)), np.array(parents)) for parents in ([-1, 0, 1, 2, 3], [-1, 0, 1, 0, 3])]
+
+    def places(rotations, offsets, parents, which="parent", add=True, accumulate=True):
+        R, p = [None] * len(parents), [None] * len(parents)
+        for j, a in enumerate(parents):
+            R[j] = rotations[j] if a < 0 or not accumulate else R[a] @ rotations[j]
+            turn = R[j] if which == "own" else R[a]
+            p[j] = offsets[j] if a < 0 else (p[a] if add else 0) + (offsets[j] if which == "none" else turn @ offsets[j])
+        return np.array(p)
+
+    return judge(answer, inputs, places, {
+        "a joint's own rotation turns its own offset; it is the parent that carries the joint around": lambda r, o, a: places(r, o, a, which="own"),
+        "only the parent's own rotation is used; the rotations of all above it belong in the product": lambda r, o, a: places(r, o, a, accumulate=False),
+        "the parent's place is missing; the offset counts from there": lambda r, o, a: places(r, o, a, add=False),
+        "no rotation at all: the offsets are added up as they are": lambda r, o, a: places(r, o, a, which="none"),
+    }, "Motion.world does this for all frames at once")
+
+
+def half_way(answer):
+    """A joint turns about Y, from 170 degrees to -170 degrees. At which angle is it half way, in degrees from 0 to 360?"""
+    return judge_number(answer, 180, 1, {
+        "0 is the mean of the two numbers, and the limb would swing round through the body; 170 and -170 are 20 degrees apart": 0,
+        "radians; degrees are wanted": np.pi,
+        "that is the distance between the two, 20 degrees, the short way": 20,
+    }, "the short way round; motion.resample goes it with matrix_to_exp, whatever the numbers in the file say")
+
+
+def facing(answer):
+    """R [3, 3] of the root -> the angle in radians by which its forward axis, +Z, has turned over the ground, 0 for +Z, positive towards +X."""
+    inputs = [(turn_about_y(np.array(a)) @ exp_to_matrix(np.array(tilt)),) for a, tilt in ((0.5, [0.2, 0, 0]), (-2.0, [0, 0, 0.3]), (2.8, [-0.4, 0, 0.1]))]
+    return judge(answer, inputs, lambda R: np.arctan2(R[0, 2], R[2, 2]), {
+        "the two arguments of arctan2 are exchanged; 0 must mean +Z": lambda R: np.arctan2(R[2, 2], R[0, 2]),
+        "row for column; a rotation's columns are where the axes go, R[:, 2] is where +Z goes": lambda R: np.arctan2(R[2, 0], R[2, 2]),
+        "degrees; the project counts in radians": lambda R: np.degrees(np.arctan2(R[0, 2], R[2, 2])),
+        "arctan knows no difference between ahead and behind; take arctan2": lambda R: np.arctan(R[0, 2] / R[2, 2]),
+    }, "PoseCodec takes it out of the motion, so that a gesture is the same wherever one faces")
+
+
+# ------------------------------------------------------------------------------------------------
+# Notebook 3: diffusion
+# ------------------------------------------------------------------------------------------------
+SCHEDULE = NoiseSchedule()
+BETAS, ABAR = SCHEDULE.betas, SCHEDULE.alphas_cumprod
+
+
+def q_sample(answer):
+    """x0 [n], t an int, eps [n], alphas_cumprod [1000] -> x_t [n]."""
+    random = torch.Generator().manual_seed(0)
+    inputs = [(torch.randn(4, generator=random), t, torch.randn(4, generator=random), ABAR) for t in (1, 250, 700)]
+
+    def mixed(signal, noise):
+        return lambda x0, t, eps, abar: signal(t) * x0 + noise(t) * eps
+
+    return judge(answer, inputs, lambda x0, t, eps, abar: SCHEDULE.add_noise(x0, torch.tensor(t), eps), {
+        "beta for alpha bar; alpha bar is the product of all 1 - beta up to t, not the beta of this step": mixed(lambda t: (1 - BETAS[t]).sqrt(), lambda t: BETAS[t].sqrt()),
+        "the square roots are missing; abar and 1 - abar are shares of the variance": mixed(lambda t: ABAR[t], lambda t: 1 - ABAR[t]),
+        "signal and noise are exchanged; at small t there should be hardly any noise": mixed(lambda t: (1 - ABAR[t]).sqrt(), lambda t: ABAR[t].sqrt()),
+        "off by one in t; alphas_cumprod[0] belongs to t = 0, which has a little noise already": mixed(lambda t: ABAR[t - 1].sqrt(), lambda t: (1 - ABAR[t - 1]).sqrt()),
+        "the noise has no factor; the variance grows beyond 1": mixed(lambda t: ABAR[t].sqrt(), lambda t: 1.0),
+        "the noise's factor is 1 - sqrt(abar); it is sqrt(1 - abar), so that the squares add up to 1": mixed(lambda t: ABAR[t].sqrt(), lambda t: 1 - ABAR[t].sqrt()),
+    }, "equation 4 of Ho et al., and NoiseSchedule.add_noise")
+
+
+def posterior_mean(answer):
+    """x0 [n], x_t [n], t an int >= 1, betas [1000], alphas_cumprod [1000] -> mean of q(x_{t-1} | x_t, x0) [n]."""
+    random = torch.Generator().manual_seed(1)
+    inputs = [(torch.randn(4, generator=random), torch.randn(4, generator=random), t, BETAS, ABAR) for t in (1, 10, 400)]
+
+    def mean(x0, x_t, beta, abar, before):
+        return (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x_t) / (1 - abar)
+
+    return judge(answer, inputs, lambda x0, x_t, t, betas, abar: SCHEDULE.posterior(x0, x_t, t)[0], {
+        "x0 and x_t are exchanged; at small t the step before lies near x0": lambda x0, x_t, t, betas, abar: mean(x_t, x0, betas[t], abar[t], abar[t - 1]),
+        "off by one in t: where the formula has abar of t - 1, yours has abar of t": lambda x0, x_t, t, betas, abar: mean(x0, x_t, betas[t], abar[t], abar[t]),
+        "off by one in t: the beta is that of the step before": lambda x0, x_t, t, betas, abar: mean(x0, x_t, betas[t - 1], abar[t], abar[t - 1]),
+        "the division by 1 - abar of t is missing": lambda x0, x_t, t, betas, abar: mean(x0, x_t, betas[t], abar[t], abar[t - 1]) * (1 - abar[t]),
+        "the square roots are missing, of abar of t - 1 and of 1 - beta": lambda x0, x_t, t, betas, abar: (abar[t - 1] * betas[t] * x0 + (1 - betas[t]) * (1 - abar[t - 1]) * x_t) / (1 - abar[t]),
+    }, "equation 7 of Ho et al., and NoiseSchedule.posterior")
+
+
+def ddim_step(answer):
+    """x_t [n], eps [n], abar and abar_previous, numbers -> x at the earlier step [n]."""
+    random = torch.Generator().manual_seed(2)
+    inputs = [(torch.randn(4, generator=random), torch.randn(4, generator=random), ABAR[t], ABAR[s]) for t, s in ((900, 700), (500, 480), (40, 0))]
+
+    def x0(x, eps, abar):
+        return (x - (1 - abar).sqrt() * eps) / abar.sqrt()
+
+    return judge(answer, inputs, lambda x, eps, a, b: b.sqrt() * x0(x, eps, a) + (1 - b).sqrt() * eps, {
+        "the noise is not put back; x0 alone has too little of it for the next pass": lambda x, eps, a, b: b.sqrt() * x0(x, eps, a),
+        "that is x0; it still has to be carried to the noise level of the earlier step": lambda x, eps, a, b: x0(x, eps, a),
+        "the old noise level is kept: abar where abar_previous belongs, so nothing changes": lambda x, eps, a, b: x,
+        "abar and abar_previous are exchanged; that walks towards the noise": lambda x, eps, a, b: a.sqrt() * x0(x, eps, b) + (1 - a).sqrt() * eps,
+        "the noise's factor is still that of t; it should be sqrt(1 - abar_previous)": lambda x, eps, a, b: b.sqrt() * x0(x, eps, a) + (1 - a).sqrt() * eps,
+    }, "that is all of DDIM; sample_ddim repeats it along a grid of steps")
+
+
+def half_noise(answer):
+    """The step t at which half of the variance of x_t is noise, with DDPM's schedule of 1000 steps."""
+    return judge_number(answer, int((ABAR - 0.5).abs().argmin()), 8, {
+        "half of the steps is not half of the variance: the betas grow, and abar is a product": 500,
+        "there the factor of the signal is a half; its square, the share of the variance, is a quarter": int((ABAR.sqrt() - 0.5).abs().argmin()),
+        "there the factor of the noise is a half, not the share of the variance": int(((1 - ABAR).sqrt() - 0.5).abs().argmin()),
+    }, "after a quarter of the steps the data is half gone, and from there on the network plans rather than polishes")

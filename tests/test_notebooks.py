@@ -1,0 +1,215 @@
+"""The notebooks run from top to bottom; the checks tell right from wrong, and one mistake from another.
+
+The wrong answers below are written as a student would write them, and not taken from checks.py.
+"""
+import ast
+import inspect
+import re
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from diffusers import DDIMScheduler, DDPMScheduler
+from nbclient import NotebookClient
+from scipy.spatial.transform import Rotation
+
+import diffmotion
+import motion
+import pictures
+import sample
+
+sys.path.insert(0, str(ROOT / "notebooks"))
+import checks  # noqa: E402
+import solutions  # noqa: E402
+
+EXERCISES = [name for name, check in vars(checks).items() if inspect.isfunction(check) and check.__module__ == "checks"
+             and name not in ("judge", "judge_number", "numbers", "same")]
+FUNCTIONS = [name for name in EXERCISES if callable(getattr(solutions, name))]
+
+
+# ---- right answers -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_solution_is_right(name):
+    assert getattr(checks, name)(getattr(solutions, name)).startswith("right: ")
+
+
+def test_the_solutions_say_what_others_say():
+    rng, random = np.random.default_rng(1), torch.Generator().manual_seed(4)
+    for angles, w in zip(rng.uniform(-180, 180, (20, 3)), rng.normal(size=(20, 3))):
+        np.testing.assert_allclose(solutions.euler_zxy(angles), Rotation.from_euler("ZXY", angles, degrees=True).as_matrix(), atol=1e-9)
+        np.testing.assert_allclose(solutions.exponential_map(w), Rotation.from_rotvec(w).as_matrix(), atol=1e-9)
+    ddpm, ddim = DDPMScheduler(1000, 1e-4, 2e-2, "linear", prediction_type="sample", clip_sample=False, variance_type="fixed_small"), DDIMScheduler(1000, 1e-4, 2e-2, "linear", clip_sample=False)
+    x0, x_t, eps = (torch.randn(1, 4, generator=random) for _ in range(3))
+    for t in (1, 30, 600):
+        torch.testing.assert_close(solutions.q_sample(x0, t, eps, checks.ABAR), ddpm.add_noise(x0, eps, torch.tensor([t])), atol=1e-5, rtol=1e-5)
+    ddim.set_timesteps(1000)
+    for t in (1, 30, 600):
+        mine = solutions.ddim_step(x_t, eps, checks.ABAR[t], checks.ABAR[t - 1])
+        torch.testing.assert_close(mine, ddim.step(eps, t, x_t, eta=0.0).prev_sample, atol=1e-4, rtol=1e-4)
+        draws = torch.stack([ddpm.step(x0, t, x_t, generator=torch.Generator().manual_seed(n)).prev_sample for n in range(2000)])
+        torch.testing.assert_close(solutions.posterior_mean(x0, x_t, t, checks.BETAS, checks.ABAR), draws.mean(dim=0), atol=float(4 * draws.std() / 2000 ** 0.5), rtol=0)
+
+
+# ---- empty and broken answers ------------------------------------------------------------------------------------
+def not_yet(*arguments):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("answer", [lambda *arguments: ..., lambda *arguments: None, not_yet], ids=["dots", "nothing", "not implemented"])
+def test_an_empty_answer_is_called_empty(name, answer):
+    assert getattr(checks, name)(answer).startswith("empty: ")
+
+
+@pytest.mark.parametrize("name", sorted(set(EXERCISES) - set(FUNCTIONS)))
+def test_an_empty_prediction_is_called_empty_and_a_word_is_no_number(name):
+    assert getattr(checks, name)(...).startswith("empty: ") and getattr(checks, name)(None).startswith("empty: ")
+    assert "a number is wanted" in getattr(checks, name)("half")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("answer,words", [(lambda *arguments: 1 / 0, "ZeroDivisionError"), (lambda *arguments: np.zeros((7, 2)), "shape"), (lambda *arguments: "x", "numbers")], ids=["raises", "shape", "text"])
+def test_a_broken_answer_is_wrong_and_says_how(name, answer, words):
+    said = getattr(checks, name)(answer)
+    assert said.startswith("wrong: ") and words in said
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_mistake_that_nobody_thought_of_shows_what_was_wanted(name):
+    said = getattr(checks, name)(lambda *arguments: 7 + 3 * checks.numbers(getattr(solutions, name)(*arguments)))
+    assert said.startswith("wrong, and none") and "it should be" in said
+
+
+# ---- common mistakes, each with its own hint ---------------------------------------------------------------------
+def rotation(order, turn=1):
+    return lambda angles: Rotation.from_euler(order, turn * np.asarray(angles), degrees=True).as_matrix()
+
+
+def skew(w):
+    return np.cross(np.eye(3), w)
+
+
+def rodrigues(sine, cosine):
+    def answer(w):
+        t = np.linalg.norm(w) or 1e-9
+        return np.eye(3) + sine(t) * skew(w) + cosine(t) * skew(w) @ skew(w)
+    return answer
+
+
+def chain(step):
+    def answer(rotations, offsets, parents):
+        world, places = [], []
+        for j, a in enumerate(parents):
+            world.append(rotations[j] if a < 0 else world[a] @ rotations[j])
+            places.append(offsets[j] if a < 0 else step(rotations, world, places, offsets, j, a))
+        return np.stack(places)
+    return answer
+
+
+def noised(signal, noise):
+    return lambda x0, t, eps, abar: signal(abar, t) * x0 + noise(abar, t) * eps
+
+
+def posterior(of_x0, of_x_t):
+    return lambda x0, x_t, t, betas, abar: of_x0(betas, abar, t) * x0 + of_x_t(betas, abar, t) * x_t
+
+
+def r(x):
+    return x ** 0.5
+
+
+MISTAKES = [
+    ("euler_zxy", lambda a: Rotation.from_euler("ZXY", a).as_matrix(), "degrees taken for radians"),
+    ("euler_zxy", lambda a: rotation("zxy")(a), "reverse order"),
+    ("euler_zxy", rotation("ZXY", -1), "other way"),
+    ("exponential_map", lambda w: Rotation.from_rotvec(w, degrees=True).as_matrix(), "degrees taken for radians"),
+    ("exponential_map", rodrigues(np.sin, lambda t: 1 - np.cos(t)), "length of the angle"),
+    ("exponential_map", lambda w: Rotation.from_rotvec(w).as_matrix().T, "other way"),
+    ("exponential_map", lambda w: np.eye(3) + (np.sin(np.linalg.norm(w) or 1e-9) / (np.linalg.norm(w) or 1e-9) + (1 - np.cos(np.linalg.norm(w))) / ((w @ w) or 1)) * skew(w), "before K K"),
+    ("exponential_map", rodrigues(lambda t: np.sin(t) / t, lambda t: 0), "K K, is missing"),
+    ("exponential_map", lambda w: np.eye(3) + np.sin(np.linalg.norm(w)) * skew(w / (np.linalg.norm(w) or np.nan)), "divides by zero"),
+    ("forward_kinematics", chain(lambda r, w, p, o, j, a: p[a] + w[j] @ o[j]), "own rotation turns its own offset"),
+    ("forward_kinematics", chain(lambda r, w, p, o, j, a: p[a] + r[a] @ o[j]), "only the parent's own rotation"),
+    ("forward_kinematics", chain(lambda r, w, p, o, j, a: w[a] @ o[j]), "parent's place is missing"),
+    ("forward_kinematics", chain(lambda r, w, p, o, j, a: p[a] + o[j]), "no rotation at all"),
+    ("half_way", 0, "mean of the two numbers"), ("half_way", 3.14159, "radians"), ("half_way", 20, "distance between"), ("half_way", 90, "too small"),
+    ("facing", lambda R: np.arctan2(R[2, 2], R[0, 2]), "exchanged"),
+    ("facing", lambda R: np.arctan2(*(np.array([0, 0, 1]) @ R)[[0, 2]]), "row for column"),
+    ("facing", lambda R: np.arctan2(R[0, 2], R[2, 2]) * 180 / np.pi, "degrees"),
+    ("facing", lambda R: np.arctan(R[0, 2] / R[2, 2]), "take arctan2"),
+    ("q_sample", lambda x0, t, eps, abar: r(1 - torch.linspace(1e-4, 2e-2, 1000)[t]) * x0 + r(torch.linspace(1e-4, 2e-2, 1000)[t]) * eps, "beta for alpha bar"),
+    ("q_sample", noised(lambda a, t: a[t], lambda a, t: 1 - a[t]), "square roots are missing"),
+    ("q_sample", noised(lambda a, t: r(1 - a[t]), lambda a, t: r(a[t])), "exchanged"),
+    ("q_sample", noised(lambda a, t: r(a[t - 1]), lambda a, t: r(1 - a[t - 1])), "off by one in t"),
+    ("q_sample", noised(lambda a, t: r(a[t]), lambda a, t: 1), "no factor"),
+    ("q_sample", noised(lambda a, t: r(a[t]), lambda a, t: 1 - r(a[t])), "1 - sqrt(abar)"),
+    ("posterior_mean", posterior(lambda b, a, t: r(1 - b[t]) * (1 - a[t - 1]) / (1 - a[t]), lambda b, a, t: r(a[t - 1]) * b[t] / (1 - a[t])), "exchanged"),
+    ("posterior_mean", posterior(lambda b, a, t: r(a[t]) * b[t] / (1 - a[t]), lambda b, a, t: r(1 - b[t])), "abar of t - 1, yours"),
+    ("posterior_mean", posterior(lambda b, a, t: r(a[t - 1]) * b[t - 1] / (1 - a[t]), lambda b, a, t: r(1 - b[t - 1]) * (1 - a[t - 1]) / (1 - a[t])), "the beta is that of the step before"),
+    ("posterior_mean", posterior(lambda b, a, t: r(a[t - 1]) * b[t], lambda b, a, t: r(1 - b[t]) * (1 - a[t - 1])), "division"),
+    ("posterior_mean", posterior(lambda b, a, t: a[t - 1] * b[t] / (1 - a[t]), lambda b, a, t: (1 - b[t]) * (1 - a[t - 1]) / (1 - a[t])), "square roots are missing"),
+    ("ddim_step", lambda x, eps, a, b: r(b / a) * (x - r(1 - a) * eps), "not put back"),
+    ("ddim_step", lambda x, eps, a, b: (x - r(1 - a) * eps) / r(a), "that is x0"),
+    ("ddim_step", lambda x, eps, a, b: r(a) * (x - r(1 - a) * eps) / r(a) + r(1 - a) * eps, "nothing changes"),
+    ("ddim_step", lambda x, eps, a, b: r(a / b) * (x - r(1 - b) * eps) + r(1 - a) * eps, "towards the noise"),
+    ("ddim_step", lambda x, eps, a, b: r(b / a) * (x - r(1 - a) * eps) + r(1 - a) * eps, "still that of t"),
+    ("half_noise", 500, "half of the steps"), ("half_noise", 369, "a quarter"), ("half_noise", 164, "factor of the noise is a half"), ("half_noise", 900, "too large"),
+]
+
+
+@pytest.mark.parametrize("name,answer,words", MISTAKES, ids=[f"{name}-{words}" for name, _, words in MISTAKES])
+def test_each_mistake_gets_its_own_hint(name, answer, words):
+    said = getattr(checks, name)(answer)
+    assert said.startswith("wrong: ") and words in said, said
+
+
+def test_every_hint_has_its_mistake_here():
+    """A hint that no wrong answer leads to is either a dead line in checks.py or a missing case above."""
+    said = {getattr(checks, name)(answer).removeprefix("wrong: ") for name, answer, _ in MISTAKES}
+    tree = ast.parse((ROOT / "notebooks" / "checks.py").read_text())
+    hints = {key.value for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys if isinstance(key, ast.Constant)}
+    assert len(hints) > 30 and hints - said == set()
+
+
+# ---- the notebooks themselves ------------------------------------------------------------------------------------
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_from_top_to_bottom(path):
+    book = nbformat.read(path, as_version=4)
+    # 120 s stops what hangs; here the slowest cell takes five
+    NotebookClient(book, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}).execute()
+    said = [output["text"] for cell in book.cells if cell.cell_type == "code" for output in cell.outputs if output.output_type == "stream" and output.name == "stdout"]
+    empty = [text for text in said if text.startswith("empty: ")]
+    asked = sum(cell.source.count("print(checks.") for cell in book.cells)
+    assert len(empty) == asked >= 3, "every exercise is still to be done, and its check says so"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_committed_notebook_was_run_in_order_and_without_a_complaint(path):
+    code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) >= 3
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    asked = [line for cell in code for line in cell.source.splitlines() if line.startswith("print(checks.")]
+    assert {line.split("checks.")[1].split("(")[0] for line in asked} <= set(EXERCISES)
+
+
+def test_every_check_is_asked_for_in_a_notebook():
+    text = "".join(path.read_text() for path in NOTEBOOKS)
+    assert [name for name in EXERCISES if f"checks.{name}({name})" not in text] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_function_that_a_notebook_names_exists(path):
+    """Text goes out of date in silence: `module.name` in backticks must be something that module has."""
+    text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
+    named = set(re.findall(r"`(motion|diffmotion|pictures|sample|checks|NoiseSchedule|PoseCodec|Motion|DiffMotion)\.(\w+)", text)) - {(m, "py") for m in ("motion", "diffmotion", "pictures", "sample", "checks")}
+    homes = dict(motion=motion, diffmotion=diffmotion, pictures=pictures, sample=sample, checks=checks, NoiseSchedule=diffmotion.NoiseSchedule,
+                 PoseCodec=motion.PoseCodec, Motion=motion.Motion, DiffMotion=diffmotion.DiffMotion)
+    assert len(named) >= 3 and [(home, name) for home, name in named if not hasattr(homes[home], name)] == []
