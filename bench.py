@@ -25,7 +25,7 @@ from tqdm import tqdm
 import data
 import evaluate
 import puppet
-from motion import BvhError, Motion, PoseCodec, exp_to_matrix, mirror_pairs, read_bvh, write_bvh, written_beside
+from motion import Motion, PoseCodec, exp_to_matrix, mirror_pairs, read_bvh, write_bvh, written_beside
 from wavlm_loader import SAMPLE_RATE, SpeechFeatures, load_audio
 
 BEAT_HOURS, BEAT_FPS, BEAT_JOINTS = 76, 120, 75
