@@ -482,9 +482,9 @@ def lag_of_motion(motion, waveform, rate=20):
 
     The hands' falling speed is correlated with the level of the speech (dB, cut off 35 dB below the loud parts) at every
     shift, the take taken as a circle. The highest correlation within LAGS is the lag; how far it stands above
-    the mean of all shifts, in their standard deviations, is how sure. On the puppet's 12 test takes (60 s) it is 5.8 to 9.7, and
+    the mean of all shifts, in their standard deviations, is how sure. On 12 takes of the puppet (60 s) it was 5.8 to 9.7, and
     4.0 at most for the 132 ways to give a take another one's sound; for their first 30 s, 4.3 to 7.8, and 3.8 at most. So FOLLOWS lies
-    between, and shorter takes cannot tell: python bench.py find_lags. People gesture less to the beat than puppets, so a low value
+    between, and held on 12 new takes (6.8 and 3.8; 4.6 and 3.8). Shorter takes cannot tell: python bench.py find_lags. People gesture less to the beat than puppets, so a low value
     does not prove that a take is wrong: look at it.
     """
     motion = resample(motion, rate)
