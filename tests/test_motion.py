@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import shared_files
 from hypothesis import given, settings, strategies as st
 
@@ -71,6 +72,19 @@ def test_forward_kinematics_are_those_of_another_reader(path):
     assert len(shared) == len(motion.names)
     difference = ours[:, [motion.names.index(n) for n in shared]] - theirs[:, [names.index(n) for n in shared]]
     assert np.abs(difference).max() < 1e-3 * max(1, motion.body_height() / 100), path.name
+
+
+def test_another_reader_finds_in_our_file_the_motion_that_was_generated(tmp_path):
+    import puppet
+    import sample
+    generator = sample.load_generator(sample.HERE / "pretrained" / "puppet.pt")
+    made = generator(torch.randn(1, 30, 40, generator=torch.Generator().manual_seed(0)), steps=2)[0]
+    M.write_bvh(tmp_path / "made.bvh", made)
+    theirs, names = other_reader_positions(tmp_path / "made.bvh")
+    ours = made.joint_positions()
+    assert len(theirs) == 30 and sorted(names) == sorted(puppet.skeleton()[0])
+    assert np.ptp(ours[:, made.names.index("LeftHand")], axis=0).max() > 1, "it moves"
+    np.testing.assert_allclose(ours, theirs[:, [names.index(n) for n in made.names]], atol=1e-3)
 
 
 @pytest.mark.parametrize("path", shared_files("bvh/*.bvh"))
