@@ -347,10 +347,11 @@ STRIDE, FIELD = 320, 400     # samples from one feature to the next, and samples
 #       5.0 s       0.26        0.24
 # In layer 0 it is 2e-7 from 1.28 s (64 features) on, the reach of the position convolution; each piece with a normalisation
 # of its own would be 0.16 off. What stays in the later layers shrinks with the length of the whole window more than with
-# the context, because random attention looks everywhere alike: the worst case. We take the context just above 64 and
-# a window of 18 s: WavLM follows HuBERT, which was trained on at most 15.6 s at once (fairseq, hubert_base_librispeech.yaml),
-# and takes distances beyond 16 s for one. Longer windows cost more, since attention grows with the square.
-PIECE, CONTEXT = 750, 75     # features: 15 s, and 1.5 s on both sides
+# the context, because random attention looks everywhere alike: the worst case. We take the 64, and a window of 15 s: WavLM
+# follows HuBERT, which was trained on at most 15.6 s at once (fairseq, hubert_base_librispeech.yaml). It is also the cheapest, since
+# shorter pieces do more of their work twice and attention over longer ones grows with the square: seconds of two cores for a
+# minute of speech, pieces of 6, 10, 12.5, 15 and 20 s: 7.5, 6.9, 6.9, 7.0, 7.4, and 5.9 for a clip of 10 s by itself.
+PIECE, CONTEXT = 625, 64     # features: 12.5 s, and 1.28 s on both sides
 
 
 @torch.no_grad()
