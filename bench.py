@@ -26,7 +26,7 @@ import data
 import evaluate
 import puppet
 from motion import Motion, PoseCodec, exp_to_matrix, mirror_pairs, read_bvh, write_bvh, written_beside
-from wavlm_loader import SAMPLE_RATE, SpeechFeatures, load_audio
+from wavlm_loader import SAMPLE_RATE, SpeechFeatures
 
 BEAT_HOURS, BEAT_FPS, BEAT_JOINTS = 76, 120, 75
 
@@ -124,9 +124,11 @@ class AnonymousMemory(threading.Thread):
         self.start()
 
     def now(self):
+        """What is held at this moment, MB."""
         return int(re.search(r"RssAnon:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
 
     def run(self):
+        """The thread's own loop, until `stop` is set."""
         while not self.stop.wait(0.02):
             self.most = max(self.most, self.now())
 

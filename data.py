@@ -176,6 +176,7 @@ def split_takes(folder, pairs, test=()):
     for pair in pairs:
         stem, part = pair[0].stem, by_folder[pair]
         tenth = {0: "test", 1: "valid"}.get(name_hash(stem) % 10, "train") if len(pairs) >= 3 and not folders else part
+        # Where names say what is tested, the hash still chooses the valid takes; those that it would test are trained on.
         if test:
             part = "test" if any(fnmatch.fnmatchcase(stem, name) for name in test) else {"test": "train"}.get(tenth, tenth)
         elif authors and not folders:

@@ -260,7 +260,8 @@ class DiffMotion(nn.Module):
         return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)))
 
     def mix_layers(self, speech):
-        """All layers of a speech model, [B, F, L S] -> their weighted sum [B, F, S]; speech of S features stays as it is.
+        """All layers of a speech model, [B, F, L S] -> their weighted sum [B, F, S]. Speech of S features was mixed before,
+        piece by piece as long recordings are, and stays as it is.
 
             speech = sum over l of softmax(layer_shares)_l layer_l
 
@@ -360,7 +361,7 @@ def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
 def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start.
 
-    Two thirds of the steps go to the noisier half of the chain: it is there that a causal network decides what will happen,
+    Three quarters of the steps go to the noisier half of the chain: it is there that a causal network decides what will happen,
     and the puppet's strokes were hit better the more of the steps were spent on it (see the README). The price: the last
     jump, from a third of the chain with ten steps, loses detail finer than the noise there. All 1000 steps lose nothing.
     """

@@ -4,6 +4,7 @@ import numpy as np
 
 # ---- notebook 1: motion ------------------------------------------------------------------------------------------
 def euler_zxy(angles):
+    """Angles (z, x, y) in degrees, in the order of the file's channels -> matrix [3, 3]: the first channel is the outermost turn."""
     z, x, y = np.radians(angles)
     R_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
     R_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
@@ -12,6 +13,7 @@ def euler_zxy(angles):
 
 
 def exponential_map(w):
+    """Axis times angle in radians, w [3] -> matrix [3, 3], by Rodrigues' formula; no turn at all where w is 0."""
     t = np.linalg.norm(w)
     if t < 1e-12:
         return np.eye(3)
@@ -20,6 +22,7 @@ def exponential_map(w):
 
 
 def forward_kinematics(rotations, offsets, parents):
+    """Local rotations [J, 3, 3], offsets [J, 3], parents [J], -1 for the root -> places of the joints [J, 3]. Parents come first."""
     R, places = np.array(rotations), np.array(offsets)
     for j, parent in enumerate(parents):
         if parent >= 0:
@@ -32,17 +35,20 @@ half_way = 180
 
 
 def facing(R):
+    """Root's matrix [3, 3] -> where its +Z points on the ground, radians from +Z towards +X."""
     x, _, z = R @ [0, 0, 1]
     return np.arctan2(x, z)
 
 
 # ---- notebook 3: diffusion ---------------------------------------------------------------------------------------
 def q_sample(x0, t, eps, alphas_cumprod):
+    """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps; x0, eps [n], t a whole number."""
     abar = alphas_cumprod[t]
     return abar.sqrt() * x0 + (1 - abar).sqrt() * eps
 
 
 def posterior_mean(x0, x_t, t, betas, alphas_cumprod):
+    """Mean of q(x_{t-1} | x_t, x0) [n], equation 7 of Ho et al. 2020, for t >= 1."""
     beta, abar, abar_before = betas[t], alphas_cumprod[t], alphas_cumprod[t - 1]
     of_x0 = abar_before.sqrt() * beta / (1 - abar)
     of_x_t = (1 - beta).sqrt() * (1 - abar_before) / (1 - abar)
@@ -50,6 +56,7 @@ def posterior_mean(x0, x_t, t, betas, alphas_cumprod):
 
 
 def ddim_step(x_t, eps, abar, abar_previous):
+    """x_t, eps [n] -> x at the earlier level [n]: the same eps, at the smaller noise (Song et al. 2021, eta = 0)."""
     x0 = (x_t - (1 - abar).sqrt() * eps) / abar.sqrt()
     return abar_previous.sqrt() * x0 + (1 - abar_previous).sqrt() * eps
 
