@@ -125,6 +125,26 @@ def test_positions_are_relative():
     assert torch.allclose(model.denoise(x, t, halves), model.denoise(x, t, halves, start=100_000), atol=1e-4)
 
 
+@pytest.mark.parametrize("frames", [6, 20], ids=["within the window", "beyond it"])
+def test_attention_by_hand_in_bfloat16_is_that_of_pytorch(frames):
+    """PyTorch's function in float64, with a mask written out here, from the same bfloat16 inputs; forwards and backwards."""
+    block = small_model(width=32).blocks[0].bfloat16()
+    block.out.weight.data = torch.eye(32, dtype=torch.bfloat16)
+    block.out.bias.data.zero_()
+    x = torch.randn(2, frames, 32).bfloat16().requires_grad_()
+    position = torch.arange(frames)
+    mask = dm.sliding_causal_mask(frames, frames, 8) if frames > 8 else None
+    ours = block.attention(x, position, mask, None)
+    allowed = torch.tensor([[n - 8 < k <= n for k in range(frames)] for n in range(frames)])
+    q, k, v = block.qkv(x).view(2, frames, 3, 2, 16).permute(2, 0, 3, 1, 4)  # [B, heads, F, D] each
+    theirs = torch.nn.functional.scaled_dot_product_attention(dm.rotate(q, position).double(), dm.rotate(k, position).double(), v.double(), attn_mask=allowed)
+    theirs = theirs.transpose(1, 2).reshape(2, frames, 32)
+    assert torch.allclose(ours.double(), theirs, atol=0.03 * theirs.detach().abs().max().item())
+    upstream = torch.randn(2, frames, 32)
+    gradients = [torch.autograd.grad((y * upstream).sum(), x, retain_graph=True)[0].double() for y in (ours, theirs)]
+    assert (gradients[0] - gradients[1]).norm() < 0.03 * gradients[1].norm()
+
+
 def test_split_and_joint_adaln_are_what_their_equations_say():
     torch.manual_seed(0)
     speech, step, silu = torch.randn(2, 5, 8), torch.randn(2, 8), torch.nn.functional.silu
