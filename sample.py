@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 import diffmotion
+from baselines import MODELS
 from data import CheckpointError, Parser, device, hear_take, run_script
 from motion import BvhError, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
 from pictures import plot_motion, write_video
@@ -54,7 +56,8 @@ class Generator:
     def __call__(self, speech, **settings):
         """Speech features [B, F, S] -> B Motions. settings: sampler, steps, guidance, seed, progress of diffmotion.generate."""
         settings = dict(steps=min(STEPS, self.schedule.num_steps), guidance=GUIDANCE) | settings
-        poses = diffmotion.generate(self.model, self.schedule, speech, **settings)
+        generate = getattr(self.model, "generate", None) or partial(diffmotion.generate, self.model)         # two baselines have their own
+        poses = generate(self.schedule, speech, **settings)
         if not torch.isfinite(poses).all():
             raise CheckpointError("the model's answer is not a number; its training went wrong, use another checkpoint")
         return [self.codec.decode(pose) for pose in poses.float().cpu().numpy()]
@@ -80,7 +83,7 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1):
     """Checkpoint file -> Generator with the averaged (EMA) weights, in eval mode on `device`, able to walk `steps` steps."""
     state = read_checkpoint(path)
     try:
-        model = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(**state["model"]))
+        model = MODELS[state.get("network", "diffmotion")](diffmotion.DiffMotionConfig(**state["model"]))
         model.load_state_dict({name: weight.float() for name, weight in state["ema"].items()})
         schedule = diffmotion.NoiseSchedule(**state["schedule"])
         codec, scale = PoseCodec(state["codec"]), state["speech_scale"]

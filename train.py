@@ -26,8 +26,9 @@ import torch
 from tqdm import tqdm
 
 import evaluate
+from baselines import MODELS
 from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script, usable_takes
-from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule
+from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
 from wavlm_loader import LAYERS, SpeechFeatures
@@ -42,6 +43,7 @@ class Settings:
     steps: int = 3600               # optimiser steps; what two cores do in seven to eight minutes
     batch: int = 8                  # windows a step: many small steps go further in ten minutes than few large ones (authors: 36)
     window: int = 160               # frames a window: 8 s, two or three phrases of the puppet (the authors': 400)
+    model: str = "diffmotion"       # or what it is compared with, baselines.py: add, concat, none, direct (give it --memory 0), frames
     width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
     depth: int = 4                  # transformer blocks
     heads: int = 4                  # attention heads
@@ -92,6 +94,8 @@ def parse():
         parser.error(f"--layer is last, sum or 0 to 12, not {settings.layer!r}")
     if settings.features != "wavlm" and settings.layer != "last" and not resume:
         parser.error(f"--layer {settings.layer} chooses among WavLM's layers; give --features wavlm too")
+    if settings.model not in MODELS:
+        parser.error(f"--model is one of {', '.join(MODELS)}, not {settings.model!r}")
     if settings.adaln not in ("split", "joint"):
         parser.error(f"--adaln is split or joint, not {settings.adaln!r}")
     return settings, resume
@@ -111,9 +115,9 @@ def has_bf16(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def contents(model, ema, schedule, corpus):
+def contents(name, model, ema, schedule, corpus):
     """What sampling needs, all of it: sample.load_generator reads this and nothing else."""
-    return dict(format="diffmotion", model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
+    return dict(format="diffmotion", network=name, model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
                 codec=corpus.codec.state(), speech=corpus.features.settings(), speech_scale=list(corpus.speech_scale))
 
 
@@ -192,7 +196,7 @@ def main():
 
     # ---- model -----------------------------------------------------------------------------------------------
     torch.manual_seed(s.seed)
-    model = DiffMotion(DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
+    model = MODELS[s.model](DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
                                         memory=s.memory, speech_layers=features.layers)).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
         model.innovation_scale.copy_(corpus.innovation_scale(s.memory).clamp(min=1e-4))
@@ -215,8 +219,8 @@ def main():
         first, losses = saved["training"]["step"], saved["training"]["losses"]
 
     generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device, s.cache)
-    shown = (pairs["valid"] or corpus.pairs)[0]      # the take that the pictures show
-    shown_speech = load_take(*shown)[1][:12 * 16_000]
+    example = (pairs["valid"] or corpus.pairs)[0]    # the take that the pictures show
+    example_speech = load_take(*example)[1][:12 * 16_000]
 
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
@@ -235,9 +239,11 @@ def main():
         withheld = (torch.rand(s.batch, generator=random) < s.drop).to(s.device)
 
         x_t = schedule.add_noise(x0, t, eps)
+        target = x0 if s.model == "direct" else eps                          # least squares, a baseline, has no noise to predict
+        shown = [x0] if s.model == "frames" else []                          # and frame by frame is taught by the recorded frames
         with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
-            predicted = model(x_t, t, speech, withheld)                      # [B, F, P]
-        loss = torch.mean((eps - predicted.float()) ** 2)
+            predicted = model(x_t, t, speech, withheld, *shown)                 # [B, F, P]
+        loss = torch.mean((target - predicted.float()) ** 2)
 
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -262,25 +268,25 @@ def main():
         losses.append(sum(values) / len(values))
         bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
         if asked_to_stop or done % s.save_every < CHECK_EVERY or done == s.steps:
-            save(out / "last.pt", dict(contents(model, ema, schedule, corpus), training=dict(
+            save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
                 settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
         if asked_to_stop:
             bar.close()
             raise SystemExit(f"stopped after {done} steps and saved; continue with: python train.py --out {shlex.quote(str(out))} --resume")
         if done % s.picture_every < CHECK_EVERY and done < s.steps:
-            picture = generator(generator.hear(shown_speech), seed=s.seed)[0]
-            plot_motion(out / f"sample-{done}.png", f"{shown[0].stem} after {done} steps", picture, shown_speech)
+            picture = generator(generator.hear(example_speech), seed=s.seed)[0]
+            plot_motion(out / f"sample-{done}.png", f"{example[0].stem} after {done} steps", picture, example_speech)
     print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps -> {out / 'last.pt'}")
     plot_loss(out / "loss.png", losses, CHECK_EVERY)
     if features.layers > 1:
         plot_layers(out / "layers.png", ema.layer_shares.softmax(dim=0).tolist())
-    small = contents(model, ema, schedule, corpus)
+    small = contents(s.model, model, ema, schedule, corpus)
     small["ema"] = {name: weight.half() for name, weight in small["ema"].items()}
     save(out / "model.pt", small)
 
     # ---- what has it learnt? ---------------------------------------------------------------------------------
-    picture = generator(generator.hear(shown_speech), seed=s.seed)[0]
-    plot_motion(out / f"sample-{s.steps}.png", f"{shown[0].stem} after {s.steps} steps", picture, shown_speech)
+    picture = generator(generator.hear(example_speech), seed=s.seed)[0]
+    plot_motion(out / f"sample-{s.steps}.png", f"{example[0].stem} after {s.steps} steps", picture, example_speech)
     if pairs["test"]:
         scores = evaluate.evaluate(generator, pairs["test"], s.seed)
         evaluate.print_table(scores)
