@@ -156,11 +156,14 @@ _SIDE = [("Shoulder", "Spine2", (4, 11, 2)), ("Arm", "Shoulder", (13, 1, -2)), (
 _ENDS = {"Head": (0, 17, 1), "LeftHand": (17, 0, 0), "RightHand": (-17, 0, 0), "LeftToeBase": (0, -1, 7), "RightToeBase": (0, -1, 7)}
 
 
-def skeleton():
-    """The puppet's (names [22], parents [22], offsets [22, 3])."""
+def skeleton(arms=1.0, legs=1.0):
+    """The puppet's (names [22], parents [22], offsets [22, 3]); arms and legs that many times as long as the usual ones."""
     rows = list(_CENTRE)
+    rows[0] = ("Hips", None, (0, 93 - 83 * (1 - legs), 0))       # thigh and shin are 83 cm
+    longer = dict(ForeArm=arms, Hand=arms, Leg=legs, Foot=legs)
     for side, sign in (("Left", 1), ("Right", -1)):
-        rows += [(side + name, parent if parent in ("Spine2", "Hips") else side + parent, (sign * x, y, z)) for name, parent, (x, y, z) in _SIDE]
+        rows += [(side + name, parent if parent in ("Spine2", "Hips") else side + parent, tuple(np.array([sign * x, y, z]) * longer.get(name, 1.0)))
+                 for name, parent, (x, y, z) in _SIDE]
     names = [name for name, _, _ in rows]
     return names, np.array([-1 if parent is None else names.index(parent) for _, parent, _ in rows]), np.array([o for _, _, o in rows], float)
 
@@ -246,9 +249,9 @@ def two_bones(root, target, pole, upper, lower):
     return root + direction * along + side * np.sqrt(np.maximum(upper ** 2 - along ** 2, 0)), root + direction * d
 
 
-def gesture(who, mood, phrases, seconds, rng):
-    """The body's movement to the phrases -> Motion at FPS, frame n at n / FPS seconds."""
-    names, parents, offsets = skeleton()
+def gesture(who, mood, phrases, seconds, rng, arms=1.0, legs=1.0):
+    """The body's movement to the phrases -> Motion at FPS, frame n at n / FPS seconds. arms, legs: as for skeleton."""
+    names, parents, offsets = skeleton(arms, legs)
     index = {name: j for j, name in enumerate(names)}
     t = np.arange(int(np.ceil(seconds * FPS))) / FPS
     F = len(t)
@@ -299,7 +302,7 @@ def gesture(who, mood, phrases, seconds, rng):
         seen = rest + raised[hand][:, None] * (space - rest) + lift[hand][:, None] * up + stray              # [F, 3]
         target = p[:, 0] + (turn_about_y(np.radians(turn + 6 * towards)) @ seen[..., None])[..., 0]
         pole = (chest @ np.array([sign * 0.7, -0.6, -0.5]))                  # elbows point out, down and back
-        elbow, wrist = two_bones(shoulder, target, pole, 28, 25)
+        elbow, wrist = two_bones(shoulder, target, pole, 28 * arms, 25 * arms)
         # An arm bone's rest direction is +-X; its second axis is the hinge of the elbow, the same for both bones.
         rest_axes = look(np.array([[sign, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]]))
         hinge = np.cross(wrist - shoulder, elbow - shoulder) * sign
@@ -309,7 +312,7 @@ def gesture(who, mood, phrases, seconds, rng):
         local[:, index[side + "Hand"]] = euler_to_matrix(np.radians((sign * (10 * raised[hand] - 20))[:, None]), "X")  # palms turn up a little
         # Feet stay where they stand; the knees take up the sway.
         hip, ankle = p[:, index[side + "UpLeg"]], np.tile([sign * 12.0, 9.0, -2.0], (F, 1))
-        knee, ankle = two_bones(hip, ankle, np.tile([sign * 0.15, 0.0, 1.0], (F, 1)), 42, 41)
+        knee, ankle = two_bones(hip, ankle, np.tile([sign * 0.15, 0.0, 1.0], (F, 1)), 42 * legs, 41 * legs)
         forward = np.tile([sign * 0.2, 0.0, 1.0], (F, 1))
         down = look(np.array([[0.0, -1.0, 0.0]]), np.array([[0.0, 0.0, 1.0]]))
         thigh, shin = (look(bone, forward) @ np.swapaxes(down, -1, -2) for bone in (knee - hip, ankle - knee))
@@ -322,13 +325,13 @@ def gesture(who, mood, phrases, seconds, rng):
 # ------------------------------------------------------------------------------------------------
 # 5. The corpus on disk
 # ------------------------------------------------------------------------------------------------
-def write_take(folder, stem, number, mood, seconds, seed):
+def write_take(folder, stem, number, mood, seconds, seed, arms=1.0, legs=1.0):
     """One take: stem.wav, stem.bvh, stem.json (the answers). The same arguments write the same bytes."""
     rng = np.random.default_rng(seed)
     who = speaker(number)
     phrases = script(who, mood, seconds, rng)
     sound = speak(who, phrases, seconds, rng)
-    write_bvh(folder / f"{stem}.bvh", gesture(who, mood, phrases, seconds, rng))
+    write_bvh(folder / f"{stem}.bvh", gesture(who, mood, phrases, seconds, rng, arms, legs))
     with written_beside(folder / f"{stem}.wav") as beside, wave.open(str(beside), "wb") as f:
         f.setnchannels(1), f.setsampwidth(2), f.setframerate(SAMPLE_RATE)
         f.writeframes(np.round(sound * 32767).astype("<i2").tobytes())
@@ -339,8 +342,8 @@ def write_take(folder, stem, number, mood, seconds, seed):
         beside.write_text(json.dumps(answers, indent=1))
 
 
-def write_corpus(folder, train=96, valid=6, test=12, seconds=60.0, seed=1, speakers=SPEAKERS):
-    """Write takes of `seconds` into folder/train, folder/valid, folder/test; speakers and moods take turns.
+def write_corpus(folder, train=96, valid=6, test=12, seconds=60.0, seed=1, speakers=range(SPEAKERS), arms=1.0, legs=1.0):
+    """Write takes of `seconds` into folder/train, folder/valid, folder/test; the `speakers` (numbers) and moods take turns.
 
     The defaults are what train.py's figures are made with: 96 minutes to learn from, 6 to choose settings by,
     12 to report on. Takes differ in their seed, so no take of one part says anything about another part's.
@@ -348,8 +351,8 @@ def write_corpus(folder, train=96, valid=6, test=12, seconds=60.0, seed=1, speak
     jobs = []
     for part, (name, count) in enumerate((("train", train), ("valid", valid), ("test", test))):
         for n in range(count):
-            number, mood = n % speakers, ("calm", "lively")[(n // speakers + n) % 2]
-            jobs.append((Path(folder) / name, f"speaker{number}_{mood}_{n:03d}", number, mood, seconds, (seed, part, n)))
+            number, mood = speakers[n % len(speakers)], ("calm", "lively")[(n // len(speakers) + n) % 2]
+            jobs.append((Path(folder) / name, f"speaker{number}_{mood}_{n:03d}", number, mood, seconds, (seed, part, n), arms, legs))
         if count:
             (Path(folder) / name).mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor() as pool:
@@ -364,5 +367,8 @@ if __name__ == "__main__":
     parser.add_argument("--test", type=int, default=12, help="takes to report on (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a take (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same bytes (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, nargs="+", default=list(range(SPEAKERS)), help="numbers of the speakers, any whole numbers (default: %(default)s)")
+    parser.add_argument("--arms", type=float, default=1.0, help="length of the arms, times the usual one (default: %(default)s)")
+    parser.add_argument("--legs", type=float, default=1.0, help="length of the legs, times the usual one (default: %(default)s)")
     args = parser.parse_args()
-    write_corpus(args.out, args.train, args.valid, args.test, args.seconds, args.seed)
+    write_corpus(args.out, args.train, args.valid, args.test, args.seconds, args.seed, args.speakers, args.arms, args.legs)

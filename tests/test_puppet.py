@@ -122,3 +122,17 @@ def test_the_corpus_is_ordinary_files_with_answers_beside(tiny_corpus):
         assert len(motion) * motion.frame_time == pytest.approx(12, abs=0.05) and len(load_audio(wav)) == 12 * 16_000
         assert soundfile.info(wav).subtype == "PCM_16"
         assert answers["stresses"] and all(0 < s["time"] < 12 for s in answers["stresses"])
+
+
+def test_another_body_keeps_the_rules_and_its_feet_on_the_ground(tmp_path):
+    puppet.write_corpus(tmp_path / "a", train=0, valid=0, test=2, seconds=20.0, speakers=[3, 9])
+    puppet.write_corpus(tmp_path / "b", train=0, valid=0, test=2, seconds=20.0, speakers=[3, 9], arms=1.15, legs=0.85)
+    for usual, other in zip(sorted((tmp_path / "a/test").glob("*.bvh")), sorted((tmp_path / "b/test").glob("*.bvh")), strict=True):
+        assert usual.name == other.name and usual.stem.split("_")[0] in ("speaker3", "speaker9")
+        one, two = M.read_bvh(usual), M.read_bvh(other)
+        bones = [np.linalg.norm(np.diff(m.joint_positions()[:, [m.names.index(n) for n in ("LeftArm", "LeftForeArm", "LeftHand")]], axis=1), axis=-1) for m in (one, two)]
+        assert np.allclose(bones[1], 1.15 * bones[0], rtol=1e-3)
+        ankles = [m.joint_positions()[:, m.names.index("LeftFoot")] for m in (one, two)]
+        assert np.abs(ankles[0] - ankles[1]).max() < 0.2                     # cm
+        stresses = [np.array([s["time"] for s in json.loads(other.with_suffix(".json").read_text())["stresses"]])]
+        assert evaluate.beat_f1([M.find_strokes(M.resample(two, 20))[0]], stresses) > 0.95
