@@ -91,8 +91,10 @@ class ConcatenatedSpeech(AddedSpeech):
 class Deaf(DiffMotion):
     """DiffMotion whose speech is withheld always. Its ears are there, so that the sizes agree, and idle."""
 
-    def encode_speech(self, speech, withheld=None):
-        """speech [B, F, S] -> the learned "no speech" for every frame [B, F, W]."""
+    def encode_speech(self, speech, withheld=None, cache=None):
+        """speech [B, F, S] -> the learned "no speech" for every frame [B, F, W]; in a stream as late as the others' answers."""
+        if cache is not None:
+            speech = super().encode_speech(speech, cache=cache)
         return self.no_speech.expand(*speech.shape[:2], -1)
 
 

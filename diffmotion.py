@@ -37,26 +37,33 @@ class NoiseSchedule:
         betas = torch.linspace(beta_start, beta_end, num_steps, dtype=torch.float64)
         self.betas = betas.float()
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0).float()
+        self.on_device = {}          # copies of alphas_cumprod: to send the table to a GPU at every step would make it wait
 
     def settings(self):
         """What __init__ needs to build it again."""
         return dict(num_steps=self.num_steps, beta_start=self.beta_start, beta_end=self.beta_end)
 
     def abar(self, t, like):
-        """abar_t for t [B] or an int, shaped to multiply with `like` [B, ...]; t = -1 is clean data, abar = 1."""
-        t = torch.as_tensor(t, device=like.device)
-        abar = self.alphas_cumprod.to(like.device)[t.clamp(min=0)].where(t >= 0, torch.ones((), device=like.device))
-        return abar.reshape(abar.shape + (1,) * (like.dim() - 1)) if abar.dim() else abar  # [B, 1, 1] or scalar
+        """abar_t for t [B] or an int, shaped to multiply with `like` [B, ...]; t = -1 is clean data, abar = 1.
+
+        An int gives a Python number: the samplers' steps are known beforehand, and a number costs a GPU no transfer and no wait.
+        """
+        if isinstance(t, int):
+            return float(self.alphas_cumprod[t]) if t >= 0 else 1.0
+        if like.device not in self.on_device:
+            self.on_device[like.device] = self.alphas_cumprod.to(like.device)
+        abar = self.on_device[like.device][t.clamp(min=0)].where(t >= 0, 1.0)
+        return abar.reshape(abar.shape + (1,) * (like.dim() - 1))            # [B, 1, 1]
 
     def add_noise(self, x0, t, noise):
         """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise.   x0, noise [B, ...], t [B] -> x_t [B, ...]."""
         abar = self.abar(t, x0)
-        return abar.sqrt() * x0 + (1 - abar).sqrt() * noise
+        return abar ** 0.5 * x0 + (1 - abar) ** 0.5 * noise
 
     def predict_x0(self, x_t, t, eps):
         """The same equation solved for x0: what the data would be if eps were the noise.  -> [B, ...]."""
         abar = self.abar(t, x_t)
-        return (x_t - (1 - abar).sqrt() * eps) / abar.sqrt()
+        return (x_t - (1 - abar) ** 0.5 * eps) / abar ** 0.5
 
     def posterior(self, x0, x_t, t, t_previous=None):
         """q(x_{t-1} | x_t, x0), equations 6 and 7 of Ho et al. -> (mean [B, ...], variance, broadcastable).
@@ -67,7 +74,7 @@ class NoiseSchedule:
         abar = self.abar(t, x_t)
         abar_previous = self.abar(t - 1 if t_previous is None else t_previous, x_t)
         alpha = abar / abar_previous
-        mean = (abar_previous.sqrt() * (1 - alpha) * x0 + alpha.sqrt() * (1 - abar_previous) * x_t) / (1 - abar)
+        mean = abar_previous ** 0.5 * (1 - alpha) / (1 - abar) * x0 + alpha ** 0.5 * (1 - abar_previous) / (1 - abar) * x_t
         return mean, (1 - alpha) * (1 - abar_previous) / (1 - abar)
 
 
@@ -210,7 +217,7 @@ class DiffMotion(nn.Module):
         if config.speech_layers > 1:                             # equal shares at first
             self.layer_shares = nn.Parameter(torch.zeros(config.speech_layers))
         # Condition encoder, behind WavLM or mel: what is said around a frame, and by what voice. See encode_speech.
-        self.hear = nn.Conv1d(config.speech_dim, W, 2 * config.speech_reach + 1, padding=config.speech_reach)
+        self.hear = nn.Conv1d(config.speech_dim, W, 2 * config.speech_reach + 1)
         self.voice = nn.Linear(W, W + 1)
         self.understand = nn.Sequential(nn.Linear(W, W), nn.SiLU(), nn.Linear(W, W))
         self.no_speech = nn.Parameter(torch.zeros(W))            # stands for the speech when it is withheld
@@ -278,18 +285,36 @@ class DiffMotion(nn.Module):
         shares = self.layer_shares.softmax(dim=0).to(speech.dtype)
         return shares @ speech.unflatten(-1, (L, S))             # [L] @ [B, F, L, S] -> [B, F, S]
 
-    def encode_speech(self, speech, withheld=None):
+    def encode_speech(self, speech, withheld=None, cache=None):
         """speech [B, F, S] or [B, F, L S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech".
 
         To what is heard around a frame we add a running average over the attention window, weighted by how much
         each frame tells (a learned number in 0..1: silence tells nothing). That is where a voice is recognised.
+
+        For a stream, `cache` is a dict, empty at first and kept from piece to piece. The answer then is `speech_reach` frames
+        late, since a frame waits for what it hears ahead: the first is that much shorter, and the last frames come out when
+        as many frames of zeros are sent after the speech, which is what a clip by itself hears behind its end.
         """
+        reach, window = self.config.speech_reach, self.config.attention_window
         speech = self.mix_layers(speech)                         # [B, F, S]
-        heard = fun.silu(self.hear(speech.transpose(1, 2)).transpose(1, 2))             # [B, F, W]
+        silence, told = speech.new_zeros(len(speech), reach, speech.shape[2]), None
+        if cache is None:
+            speech = torch.cat([silence, speech, silence], dim=1)            # [B, F + 2 reach, S]
+        else:
+            speech = torch.cat([cache.get("speech", silence), speech], dim=1)            # [B, at most 2 reach + F, S]
+            cache["speech"], told = speech[:, -2 * reach:].clone() if reach else speech[:, :0], cache.get("told")
+            if speech.shape[1] <= 2 * reach:                     # nobody has heard far enough yet
+                return speech.new_zeros(len(speech), 0, self.config.width)
+        heard = fun.silu(self.hear(speech.transpose(1, 2)).transpose(1, 2))              # [B, F, W]
         traits = self.voice(heard)                               # [B, F, W + 1]
-        weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; float64, for sums over an hour
-        total = torch.cat([weight, weight * traits[..., 1:]], dim=-1).cumsum(dim=1)      # [B, F, 1 + W]
-        total = total - fun.pad(total, (0, 0, self.config.attention_window, 0))[:, :total.shape[1]]
+        weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; float64, for sums over a long clip
+        tells = torch.cat([weight, weight * traits[..., 1:]], dim=-1)        # [B, F, 1 + W]
+        past = 0 if told is None else told.shape[1]
+        tells = tells if told is None else torch.cat([told, tells], dim=1)   # [B, past + F, 1 + W]
+        if cache is not None:
+            cache["told"] = tells[:, max(0, tells.shape[1] - window + 1):].clone()       # all that a later average still holds
+        total = tells.cumsum(dim=1)
+        total = (total - fun.pad(total, (0, 0, window, 0))[:, :total.shape[1]])[:, past:]    # [B, F, 1 + W]
         voice = (total[..., 1:] / total[..., :1]).to(heard.dtype)                        # [B, F, W]
         condition = self.understand(heard + voice)               # [B, F, W]
         if withheld is not None:
@@ -358,7 +383,7 @@ def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
         t_previous = grid[k + 1] if k + 1 < steps else -1
         x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
         mean, variance = schedule.posterior(x0, x, t, t_previous)
-        x = mean + variance.sqrt() * fresh_noise() if t_previous >= 0 else mean
+        x = mean + variance ** 0.5 * fresh_noise() if t_previous >= 0 else mean
     return x
 
 
@@ -373,7 +398,7 @@ def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     for k, t in progress(list(enumerate(grid))):
         eps = predict_eps(x, t, k)
         abar_previous = schedule.abar(grid[k + 1] if k + 1 < steps else -1, x)
-        x = abar_previous.sqrt() * schedule.predict_x0(x, t, eps) + (1 - abar_previous).sqrt() * eps
+        x = abar_previous ** 0.5 * schedule.predict_x0(x, t, eps) + (1 - abar_previous) ** 0.5 * eps
     return x
 
 
@@ -391,10 +416,10 @@ def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
         if k + 1 == steps:
             return x0
         abar, abar_next = schedule.abar(t, x), schedule.abar(grid[k + 1], x)
-        s, s_next = (1 - abar).sqrt(), (1 - abar_next).sqrt()
-        h = (abar_next.sqrt() / s_next).log() - (abar.sqrt() / s).log()
+        s, s_next = (1 - abar) ** 0.5, (1 - abar_next) ** 0.5
+        h = math.log(abar_next ** 0.5 / s_next) - math.log(abar ** 0.5 / s)
         D = x0 if x0_last is None else x0 + (x0 - x0_last) * h / (2 * h_last)
-        x = (s_next / s) * x - abar_next.sqrt() * torch.expm1(-h) * D
+        x = (s_next / s) * x - abar_next ** 0.5 * math.expm1(-h) * D
         x0_last, h_last = x0, h
 
 
@@ -407,6 +432,8 @@ SAMPLERS = {"ddpm": sample_ddpm, "ddim": sample_ddim, "dpmpp": sample_dpmpp}
 class FrameNoise:
     """Noise that belongs to its frame: a frame's draws depend on the seed, the clip and the frame, not on the chunk.
 
+    seed   a number, for clips that are drawn together; or a list of one number a clip, each of which then draws what it
+           would draw alone: who shares a batch must not change a motion
     Frames are drawn in blocks of BLOCK with a generator each, on the CPU, so that a GPU gives the same motion.
     Call it for the next draw: [B, stop - start, P].
     """
@@ -415,14 +442,37 @@ class FrameNoise:
     def __init__(self, seed, clips, start, stop, features, device):
         first, last = start // self.BLOCK, (stop - 1) // self.BLOCK
         self.inside = slice(start - first * self.BLOCK, stop - first * self.BLOCK)
-        self.features, self.device = features, device
+        self.features, self.device = features, torch.device(device)
+        drawn_as = [(seed, clip) for clip in range(clips)] if isinstance(seed, int) else [(one, 0) for one in seed]
         # (seed, clip, block) -> one 63-bit seed; the odd multipliers keep neighbours far apart
         self.generators = [[torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + clip * 0xC2B2AE3D27D4EB4F + block * 0x165667B19E3779F9)
-                                                          % 2 ** 63) for block in range(first, last + 1)] for clip in range(clips)]
+                                                          % 2 ** 63) for block in range(first, last + 1)] for seed, clip in drawn_as]
 
     def __call__(self):
         draws = [torch.cat([torch.randn(self.BLOCK, self.features, generator=g) for g in row]) for row in self.generators]
-        return torch.stack(draws)[:, self.inside].to(self.device)            # [B, stop - start, P]
+        draw = torch.stack(draws)[:, self.inside]                            # [B, stop - start, P]
+        # From pinned memory the copy runs beside the GPU's work; from any other the GPU would be waited for at each step.
+        return draw.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else draw.to(self.device)
+
+
+def in_chunks(pieces, chunk):
+    """Consecutive pieces [B, n_i, D], of any lengths -> the same frames in chunks [B, chunk, D], the last one shorter."""
+    held = None
+    for piece in pieces:
+        held = piece if held is None else torch.cat([held, piece], dim=1)    # [B, held, D]
+        while held.shape[1] >= chunk:
+            yield held[:, :chunk]
+            held = held[:, chunk:]
+    if held is not None and held.shape[1]:
+        yield held
+
+
+def conditions(model, pieces):
+    """Pieces of speech [B, n_i, S] -> their conditions [B, m_i, W], each as soon as the speech ahead of it was heard."""
+    cache = {}
+    for piece in pieces:
+        yield model.encode_speech(piece, cache=cache)
+    yield model.encode_speech(piece.new_zeros(len(piece), model.config.speech_reach, piece.shape[2]), cache=cache)
 
 
 @torch.no_grad()
@@ -432,34 +482,39 @@ def generate_stream(model, schedule, speech, sampler="ddim", steps=10, guidance=
     Nothing looks ahead in the motion, so a chunk needs of the past only what its network passes saw of it: for each
     of the `steps` passes the keys and values of the last attention_window frames. Memory does not grow with F.
 
+    speech may also be an iterator of consecutive pieces [B, n_i, S] of any lengths, so that it need not be in memory either, or
+    need not have been spoken yet: a chunk is made as soon as it and the `speech_reach` frames after it are there.
+
     guidance g (Ho & Salimans 2022): eps = eps_none + g (eps_speech - eps_none). 1 is the model as trained,
     more follows the speech more strictly; anything but 1 costs a second pass, made in the same batch.
+
+    seed: see FrameNoise. The network computes in the type of its weights, the samplers in float32.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {sampler!r}")
-    B, F, _ = speech.shape
-    guided, before = guidance != 1, None
+    guided, before, start = guidance != 1, None, 0
     time_grid(schedule.num_steps, steps)                         # complain now, before any work
-    condition = model.encode_speech(speech)                      # [B, F, W]
-    caches = [{} for _ in range(steps)] if F > chunk else [None] * steps
-    for start in range(0, F, chunk):
-        stop = min(start + chunk, F)
-        here = condition[:, start:stop]                          # [B, chunk, W]
+    dtype = model.no_speech.dtype
+    whole = isinstance(speech, torch.Tensor) and speech.shape[1] <= chunk
+    caches = [None if whole else {} for _ in range(steps)]
+    pieces = speech.split(chunk, dim=1) if isinstance(speech, torch.Tensor) else speech
+    for here in in_chunks(conditions(model, (piece.to(dtype) for piece in pieces)), chunk):  # [B, chunk, W]
+        B, F, _ = here.shape
         if guided:
-            here = torch.cat([here, model.no_speech.to(here.dtype).expand_as(here)])     # [2B, chunk, W]
+            here = torch.cat([here, model.no_speech.expand_as(here)])        # [2B, chunk, W]
         halves = model.speech_halves(here)
 
         def predict_eps(x_t, t, k):
-            t = torch.full((len(here),), t, device=x_t.device)
-            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k])
+            t, x_t = torch.full((len(here),), t, device=x_t.device), x_t.to(dtype)
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k]).float()
             if guided:
                 eps_speech, eps_none = eps.chunk(2)
                 eps = eps_none + guidance * (eps_speech - eps_none)
             return eps
 
-        noise = FrameNoise(seed, B, start, stop, model.config.pose_dim, speech.device)
+        noise = FrameNoise(seed, B, start, start + F, model.config.pose_dim, here.device)
         poses = model.poses(SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress), before)
-        before = poses[:, -1]
+        before, start = poses[:, -1], start + F
         yield poses
 
 
