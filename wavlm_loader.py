@@ -1,6 +1,7 @@
 """Speech: file -> waveform -> features at the motion frame rate.
 
     load_audio(path)               any file that soundfile reads -> 16 kHz mono float32 [samples]
+    load_audio_blocks(path)        the same a block at a time, for recordings that need not fit into memory
     SpeechFeatures(kind, fps)      waveform -> [frames, dim], one row for each motion frame, frames = ceil(seconds * fps)
     load_wavlm(checkpoint)         the pre-trained network behind kind="wavlm"
     hear(wavlm, waveform, layers)  its hidden states, 50 a second, for speech of any length
@@ -10,6 +11,7 @@ features at its own rate, each valid around its own centre; `to_motion_frames` a
 """
 import hashlib
 import http.client
+import itertools
 import math
 import re
 from pathlib import Path
@@ -36,32 +38,69 @@ def load_audio(path):
 
     The content decides the format, not the ending: an MP3 that is called .wav is read as an MP3.
     """
+    rate, pieces = None, []
+    for rate, block in _blocks(path):                # mixed down while reading: an hour of stereo at 48 kHz would take 1.4 GB otherwise
+        pieces.append(block)
+    waveform = torch.from_numpy(np.concatenate(pieces))
+    if rate != SAMPLE_RATE:
+        waveform = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE)
+    return waveform                                              # [samples]
+
+
+def load_audio_blocks(path, seconds=10):
+    """load_audio without holding the recording: yields tensors [n], at 16 kHz; joined, they are what load_audio gives.
+
+    What is wrong with the file as a whole, as silence or a missing end, is known and raised at the end only: walk through it
+    once, as loud_level_of does, before anything is made of it.
+    """
+    held, context, step = None, 0, 1
+    for rate, block in _blocks(path, seconds):
+        if rate == SAMPLE_RATE:
+            yield torch.from_numpy(block)
+            continue
+        if held is None:
+            # Samples at the old and the new rate meet every `step` samples. A sample depends on less than 20 others on both sides,
+            # or where the rate falls, on that many times its ratio: so pieces overlap by `context`, and what they lack is cut off.
+            step, new_step = rate // math.gcd(rate, SAMPLE_RATE), SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE)
+            context = step * math.ceil(20 * max(1, rate / SAMPLE_RATE) / step)
+            held, first = torch.zeros(0), True
+        held = torch.cat([held, torch.from_numpy(block)])
+        whole = (len(held) - context) // step * step             # up to here all that counts is there
+        if whole <= context:
+            continue
+        yield torchaudio.functional.resample(held, rate, SAMPLE_RATE)[0 if first else context // step * new_step:whole // step * new_step]
+        held, first = held[whole - context:], False
+    if held is not None:
+        yield torchaudio.functional.resample(held, rate, SAMPLE_RATE)[0 if first else context // step * new_step:]
+
+
+def _blocks(path, seconds=20):
+    """Yields (rate, float32 [n]), mono, at the file's own rate, and raises SpeechError for what cannot be spoken to."""
     path = Path(path)
     if not path.is_file():
         raise SpeechError(f"{path}: no such file; check the name" if not path.exists() else f"{path}: is not a file but a folder or device")
     if path.stat().st_size == 0:
         raise SpeechError(f"{path}: is empty (0 bytes); copy or export it again")
     _refuse_cut_riff(path)
+    read, loudest = 0, 0.0
     try:
         with soundfile.SoundFile(path) as f:
             rate, declared = f.samplerate, f.frames
-            # Mixed down while reading, a piece at a time: an hour of stereo at 48 kHz would take 1.4 GB otherwise.
-            pieces = [block.mean(axis=1) for block in f.blocks(2 ** 20, dtype="float32", always_2d=True)]
+            for block in f.blocks(int(rate * seconds), dtype="float32", always_2d=True):
+                block = block.mean(axis=1)                       # [n]
+                if not np.isfinite(block).all():
+                    raise SpeechError(f"{path}: sample {read + int(np.argmin(np.isfinite(block)))} is NaN or infinite; export it again")
+                if len(block):
+                    read, loudest = read + len(block), max(loudest, float(np.abs(block).max()))
+                    yield rate, block
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise SpeechError(f"{path}: is no audio file that can be read ({str(error).split(': ')[-1].strip().rstrip('.')}); convert it to WAV") from None
-    waveform = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    if len(waveform) == 0:
+    if read == 0:
         raise SpeechError(f"{path}: holds no sound (0 samples); export it again")
-    if path.suffix.lower() in (".flac", ".wav") and 0 < len(waveform) < declared < 2 ** 62:
-        raise SpeechError(f"{path}: breaks off after {len(waveform) / rate:.1f} of {declared / rate:.1f} s; copy it again")
-    if not np.isfinite(waveform).all():
-        raise SpeechError(f"{path}: sample {int(np.argmin(np.isfinite(waveform)))} is NaN or infinite; export it again")
-    if np.abs(waveform).max() < 1e-4:                # -80 dB: below the noise of any microphone
+    if path.suffix.lower() in (".flac", ".wav") and 0 < read < declared < 2 ** 62:
+        raise SpeechError(f"{path}: breaks off after {read / rate:.1f} of {declared / rate:.1f} s; copy it again")
+    if loudest < 1e-4:                               # -80 dB: below the noise of any microphone
         raise SpeechError(f"{path}: is silent from end to end; check the recording")
-    waveform = torch.from_numpy(waveform)
-    if rate != SAMPLE_RATE:
-        waveform = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE)
-    return waveform                                              # [samples]
 
 
 def _refuse_cut_riff(path):
@@ -102,19 +141,27 @@ def motion_frames(pieces, rate, first_centre, fps, frames):
     """to_motion_frames for features that come in consecutive `pieces` [K_i, D]: yields [n_i, D], joined [frames, D].
 
     A motion frame is given out as soon as the last feature that it overlaps is there, so that no more than a piece is held.
+    frames: how many, or for speech that has no end yet, a function that is asked for it once the pieces have ended.
     """
-    edges = (torch.arange(frames + 1, dtype=torch.float64) / fps - first_centre) * rate + 0.5    # in features, [frames + 1]
     held, first, done = None, 0, 0       # features that are still needed, the number of their first, frames given out
+
+    def edges(until):                    # of the frames from `done` to `until`, in features, [until - done + 1]
+        return (torch.arange(done, until + 1, dtype=torch.float64) / fps - first_centre) * rate + 0.5
+
     for piece in pieces:
         held = piece if held is None else torch.cat([held, piece])           # [held, D]
-        ready = int(torch.searchsorted(edges[1:], torch.tensor(first + len(held), dtype=torch.float64), right=True))
+        most = int(((first + len(held)) / rate + first_centre) * fps) + 1    # no later frame can be ready
+        most = most if callable(frames) else min(most, frames)
+        ready = done + int(torch.searchsorted(edges(most)[1:], torch.tensor(first + len(held), dtype=torch.float64), right=True))
         if ready > done:
-            yield _overlap_means(held, edges[done:ready + 1] - first)        # [ready - done, D]
+            last = edges(ready)
+            yield _overlap_means(held, last - first)             # [ready - done, D]
             # The last one stays: a frame that lies wholly beyond the features takes it.
-            used = max(0, min(int(edges[ready]) - first, len(held) - 1))
+            used = max(0, min(int(last[-1]) - first, len(held) - 1))
             held, first, done = held[used:], first + used, ready
+    frames = frames() if callable(frames) else frames
     if done < frames:
-        yield _overlap_means(held, edges[done:] - first)                     # [frames - done, D]
+        yield _overlap_means(held, edges(frames) - first)        # [frames - done, D]
 
 
 def _overlap_means(features, edges):
@@ -188,18 +235,46 @@ class SpeechFeatures:
             heard = hear(self.wavlm, waveform, range(13) if self.layer == "sum" else [self.layer])
             yield from motion_frames(heard, SAMPLE_RATE / STRIDE, FIELD / 2 / SAMPLE_RATE, self.fps, frames)
         else:                                                    # feature k centred at k * 10 ms
-            yield from motion_frames(self._log_mel(waveform), SAMPLE_RATE / self.HOP, 0.0, self.fps, frames)
+            level, minute = loud_level(waveform), 60 * SAMPLE_RATE           # flat memory for an hour
+            yield from motion_frames(self._log_mel(waveform.split(minute), lambda: level), SAMPLE_RATE / self.HOP, 0.0, self.fps, frames)
 
-    def _log_mel(self, waveform):
-        """Yields [n, BANDS], or for mfcc [n, CEPSTRA], 100 rows a second."""
-        level = loud_level(waveform)
-        half, hops = self.mel.n_fft // 2, len(waveform) // self.HOP + 1
-        padded = torch.nn.functional.pad(waveform, (half, half + self.HOP))
-        for first in range(0, hops, 6000):                       # a minute at a time: flat memory for an hour
-            last = min(first + 6000, hops)
-            piece = padded[first * self.HOP:(last - 1) * self.HOP + self.mel.n_fft] / level * 0.1
-            bands = torch.log(self.mel(piece).T + self.FLOOR)    # [hops in the piece, BANDS]
-            yield bands @ self.dct if self.kind == "mfcc" else bands
+    @torch.no_grad()
+    def stream(self, blocks, level, samples=None):
+        """pieces() for a waveform that comes in `blocks` [n_i] of any lengths: yields [m, dim], each frame as soon as it was heard.
+
+        level     a function that says how loud the loud parts are: loud_level_of the recording, or RunningLevel's guess
+        samples   the length of the recording, None where it ends when it ends
+        mel and mfcc only: WavLM listens to what comes up to a quarter of a minute later, and its first layer normalises over all of it.
+        """
+        if self.kind == "wavlm":
+            raise SpeechError("WavLM cannot be heard while it is spoken: its first layer needs the level of the whole recording, and its attention looks "
+                              f"{PIECE * STRIDE / SAMPLE_RATE + CONTEXT * STRIDE / SAMPLE_RATE:.1f} s ahead; train with --features mel or mfcc")
+        heard = 0
+
+        def counted():
+            nonlocal heard
+            for block in blocks:
+                heard += len(block)
+                yield block
+
+        frames = (lambda: frame_count(heard, self.fps)) if samples is None else frame_count(samples, self.fps)
+        yield from motion_frames(self._log_mel(counted(), level), SAMPLE_RATE / self.HOP, 0.0, self.fps, frames)
+
+    def _log_mel(self, blocks, level):
+        """Yields [n, BANDS], or for mfcc [n, CEPSTRA], 100 rows a second, of a waveform in blocks [n_i]. Row k is centred at sample k HOP."""
+        half = torch.zeros(self.mel.n_fft // 2)      # before the first sample and behind the last one
+        held = half
+        for block in itertools.chain(blocks, [half]):
+            held = torch.cat([held, block])
+            hops = (len(held) - self.mel.n_fft) // self.HOP + 1
+            if hops > 0:
+                piece = held[:(hops - 1) * self.HOP + self.mel.n_fft] / level() * 0.1
+                bands = torch.log(self.mel(piece).T + self.FLOOR)            # [hops, BANDS]
+                yield bands @ self.dct if self.kind == "mfcc" else bands
+                held = held[hops * self.HOP:]
+
+
+LOUD = 0.95              # share of the 25 ms stretches that are below the level of the loud parts
 
 
 def loud_level(waveform):
@@ -207,11 +282,49 @@ def loud_level(waveform):
 
     Not the overall level, which depends on how long the pauses are; not the peak, which a single click would set.
     """
-    whole = len(waveform) // 400 * 400
-    if whole == 0:
-        return waveform.square().mean().sqrt().clamp(min=1e-5)
-    power = waveform[:whole].view(-1, 400).square().mean(dim=1)  # [stretches]
-    return power.kthvalue(max(1, math.ceil(0.95 * len(power)))).values.sqrt().clamp(min=1e-5)
+    return loud_level_of([waveform])[0]
+
+
+def loud_level_of(blocks):
+    """(loud_level, number of samples) of a waveform that comes in blocks [n_i]. What it keeps of an hour is 0.6 MB."""
+    powers, held, samples = [], torch.zeros(0), 0
+    for block in blocks:
+        held, samples = torch.cat([held, block]), samples + len(block)
+        whole = len(held) // 400 * 400
+        powers.append(held[:whole].view(-1, 400).square().mean(dim=1))       # [stretches]
+        held = held[whole:]
+    power = torch.cat(powers)
+    power = power if len(power) else held.square().mean()[None]
+    return power.kthvalue(max(1, math.ceil(LOUD * len(power)))).values.sqrt().clamp(min=1e-5), samples
+
+
+class RunningLevel:
+    """loud_level of what has been heard so far, for speech that is still being spoken.
+
+    The first sounds may be a breath: so it starts as if 5 s had been heard at -20 dB, where recordings of speech usually are, and
+    what is really heard takes over in proportion, in dB. It counts stretches by their level, a tenth of a dB a bin, and so
+    takes no more memory after a day than at once. As a function it says the level.
+    """
+    USUAL, TRUST = -20.0, 200        # dB below full scale; stretches of 25 ms
+
+    def __init__(self):
+        self.counts, self.held = torch.zeros(1001), torch.zeros(0)           # bin n: n / 10 dB below full scale
+
+    def hear(self, blocks):
+        """Hands blocks [n_i] on, after it has listened to them."""
+        for block in blocks:
+            held = torch.cat([self.held, block])
+            whole = len(held) // 400 * 400
+            decibels = 10 * torch.log10(held[:whole].view(-1, 400).square().mean(dim=1).clamp(min=1e-10))    # [stretches]
+            self.counts += torch.bincount((-10 * decibels).round().long().clamp(0, 1000), minlength=1001)
+            self.held = held[whole:]
+            yield block
+
+    def __call__(self):
+        """The level, root mean square."""
+        heard = float(self.counts.sum())
+        loud = -0.1 * int(torch.searchsorted(self.counts.cumsum(0), (1 - LOUD) * heard, right=True).clamp(max=1000)) if heard else self.USUAL
+        return 10 ** ((self.TRUST * self.USUAL + heard * loud) / (self.TRUST + heard) / 20)
 
 
 # ------------------------------------------------------------------------------------------------
