@@ -528,6 +528,66 @@ def write_bvh(path, motion):
 
     Angles run on past 180 degrees instead of jumping, so that programs that interpolate do not spin a limb.
     """
+    text, file_order = _bvh_head(motion, str(len(motion)))
+    with written_beside(path) as beside:
+        beside.write_text(text + _bvh_rows(motion, file_order)[0], encoding="utf-8")
+
+
+class BvhStream:
+    """A BVH file that grows: `with BvhStream(path) as bvh`, then bvh.append(motion) for one stretch after the other.
+
+    After each append the file is whole and says the right number of frames, so that a reader can open it while it grows, and
+    whatever kills the program leaves what was appended before. (A kill that hits the fraction of a millisecond between an append's two
+    writes leaves rows behind the last one that counts.) `out` without a path: any binary file, as a pipe, where nothing
+    can be put right later; it is told 0 frames, and rows follow until it ends.
+    """
+    DIGITS = 9                           # as many as read_bvh takes; blanks stand where there are fewer
+
+    def __init__(self, path=None, out=None):
+        self.path, self.file, self.frames, self.angles = path, out, 0, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.path is not None and self.file is not None:
+            self.file.close()
+
+    def append(self, motion):
+        """Write the frames of `motion` behind those that are there; the first one brings the skeleton."""
+        if self.angles is None:
+            text, self.order = _bvh_head(motion, f"{0:{self.DIGITS}}")
+            head = text.encode()
+            self.count_at = head.index(b"\nFrames: ") + len(b"\nFrames: ")
+            if self.path is not None:
+                self.file = open(self.path, "wb", buffering=0)   # no buffer: what is written is in the system's hands
+            self.file.write(head)
+            self.end = len(head)
+        rows, angles = _bvh_rows(motion, self.order, self.angles)
+        rows = rows.encode()
+        if self.path is None:
+            self.file.write(rows)
+            self.file.flush()
+        else:
+            try:
+                left = memoryview(rows)
+                while left:                                      # a disk that fills up takes a part first
+                    left = left[self.file.write(left):]
+                self._say(self.frames + len(motion))
+            except BaseException:                                # a full disk, or Ctrl-C just here: take the rows back
+                self.file.truncate(self.end)
+                self._say(self.frames)
+                raise
+        self.frames, self.end, self.angles = self.frames + len(motion), self.end + len(rows), angles
+
+    def _say(self, frames):
+        self.file.seek(self.count_at)
+        self.file.write(f"{frames:{self.DIGITS}}".encode())
+        self.file.seek(0, os.SEEK_END)
+
+
+def _bvh_head(motion, frames):
+    """All of a BVH file but the rows, which say `frames`; and the joints in the order of the file, [J]."""
     children = {j: [] for j in range(-1, len(motion.names))}
     for j, parent in enumerate(motion.parents):
         children[int(parent)].append(j)
@@ -552,21 +612,28 @@ def write_bvh(path, motion):
         lines.append(tab + "}")
 
     joint(0, 0)
-    columns = []                                     # one [F] array a channel, in the order of the file
-    for j in file_order:
+    lines += ["MOTION", f"Frames: {frames}", f"Frame Time: {motion.frame_time:.9g}"]
+    return "\n".join(lines) + "\n", file_order
+
+
+def _bvh_rows(motion, file_order, before=None):
+    """The rows as text; and the last frame's angles [J, 3] in degrees, from which the next rows run on as `before`."""
+    columns, last = [], []                           # one [F] array a channel, in the order of the file
+    for n, j in enumerate(file_order):
         axes = "".join(c[0] for c in motion.channels[j] if c.endswith("rotation"))
         order = axes + "".join(axis for axis in "XYZ" if axis not in axes)   # a hinge has fewer than three
-        angles = np.degrees(np.unwrap(matrix_to_euler(motion.rotations[:, j], order), axis=0))  # [F, 3]
+        angles = matrix_to_euler(motion.rotations[:, j], order)              # [F, 3]
+        if before is not None:
+            angles = np.concatenate([np.radians(before[n])[None], angles])   # [1 + F, 3]
+        angles = np.degrees(np.unwrap(angles, axis=0))[-len(motion):]        # [F, 3]
+        last.append(angles[-1])
         for channel in motion.channels[j]:
             axis = channel[0]
             columns.append(angles[:, order.index(axis)] if channel.endswith("rotation")
                            else motion.positions[:, j, "XYZ".index(axis)])
     rows = np.stack(columns, axis=1)                                         # [F, channels]
     row_format = " ".join(["%.6f"] * rows.shape[1])
-    lines += ["MOTION", f"Frames: {len(rows)}", f"Frame Time: {motion.frame_time:.9g}"]
-    lines += [row_format % tuple(row) for row in rows.tolist()]
-    with written_beside(path) as beside:
-        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "".join([row_format % tuple(row) + "\n" for row in rows.tolist()]), np.array(last)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -747,6 +814,12 @@ class PoseCodec:
             positions[:, 1:] += body.offsets[1:] - self.offsets[1:]
             motion = replace(motion, offsets=body.offsets, end_sites=body.end_sites)
         return motion
+
+    def end_of(self, pose, motion, start=None):
+        """The `start` with which to decode what comes after these features, given what decode(pose, start) made of them."""
+        turned = self.mean[2] * len(pose) + self.std[2] * np.asarray(pose, dtype=np.float64)[:, self.kept == 2].sum()
+        x, _, z = motion.positions[-1, 0]
+        return float(x), float(z), (self.facing if start is None else start[2]) + float(turned)
 
 
 def _mirrored_columns(pairs, axis):
