@@ -14,6 +14,7 @@ The beat detector is motion.find_strokes. On other corpora, and with --speech on
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -229,7 +230,8 @@ def print_table(scores):
 
 def parse():
     """The command line."""
-    parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.")
+    parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.",
+                    epilog="The paper's experiments: evaluate.py experiment --help")
     parser.add_argument("--checkpoint", default=Path(__file__).resolve().parent / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--data", default=None, help="'puppet', or a folder of paired BVH and sound files")
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
@@ -253,6 +255,9 @@ def parse():
 
 
 def main():
+    if sys.argv[1:2] == ["experiment"]:
+        import experiments           # which imports this file: only when it is asked for
+        return experiments.main(sys.argv[2:])
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
     generator.cache = args.cache
