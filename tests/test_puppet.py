@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import evaluate
+import metrics
 import motion as M
 import puppet
 from data import find_pairs
@@ -40,7 +40,7 @@ def stresses(phrases):
 
 
 def test_a_stroke_falls_on_each_stressed_syllable(takes):
-    f1 = evaluate.beat_f1([M.find_strokes(M.resample(m, 20))[0] for _, _, _, m, _ in takes], [np.array([s["peak"] for s in stresses(p)]) for _, _, p, _, _ in takes])
+    f1 = metrics.beat_f1([M.find_strokes(M.resample(m, 20))[0] for _, _, _, m, _ in takes], [np.array([s["peak"] for s in stresses(p)]) for _, _, p, _, _ in takes])
     assert f1 > 0.97
 
 
@@ -65,7 +65,7 @@ def test_the_hand_of_the_phrase_is_the_one_that_beats(takes):
 
 def test_posture_and_stroke_belong_to_the_speaker(takes):
     for who, _, phrases, motion, _ in takes:
-        spread, _ = evaluate.style(M.resample(motion, 20), dict(phrases=phrases))
+        spread, _ = metrics.style(M.resample(motion, 20), dict(phrases=phrases))
         assert spread * motion.body_height() == pytest.approx(2 * who.spread, rel=0.12)
 
 
