@@ -24,6 +24,7 @@ import torch
 from tqdm import tqdm
 
 import evaluate
+import metrics
 import puppet
 from bench import machine
 from data import CorpusError, Parser, find_pairs, load_take
@@ -166,7 +167,7 @@ def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
     other = evaluate.generate_for(generator, waveforms, seed + 1, "generating with another seed")
     for name, start in (("first_20_s", 0.0), ("last_20_s", seconds - 20)):
         cut = [[within(m, a, start, start + 20) for m, a in zip(motions, answers)] for motions in (made, other, truth)]
-        part = evaluate.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]])
+        part = metrics.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]])
         scores |= {f"{name}_{score}": part[score] for score in ("beat_f1", "rest_speed", "rest_speed_truth")}
     return scores
 
@@ -231,7 +232,7 @@ def longer(args):
                 generator = load_generator(SHIPPED, args.device)
                 made = [evaluate.generate_for(generator, waveforms, seed + n, "generating five minutes") for n in (0, 1)]
                 cuts = {name: [[within(m, a, s, s + 20) for m, a in zip(motions, answers)] for motions in (*made, truth)] for name, s in (("first", 0.0), ("last", 280.0))}
-                return {name: evaluate.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]]) for name, cut in cuts.items()}
+                return {name: metrics.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]]) for name, cut in cuts.items()}
             rows.append(remembered(["longer", seed], compute)["first" if start == 0 else "last"])
         yield label, rows
 
@@ -296,7 +297,7 @@ def unfamiliar(args):
                 made = evaluate.generate_for(generator, changed, seed, label)
                 stresses = [np.array([s["time"] for s in a["stresses"]]) / speed.get(label, 1.0) for a in answers]
                 strokes = [find_strokes(m)[0] for m in made]
-                return dict(beat_f1=evaluate.beat_f1(strokes, stresses), beat_f1_mismatched=evaluate.beat_f1(strokes, stresses[1:] + stresses[:1]),
+                return dict(beat_f1=metrics.beat_f1(strokes, stresses), beat_f1_mismatched=metrics.beat_f1(strokes, stresses[1:] + stresses[:1]),
                             strokes_per_minute=60 * sum(map(len, strokes)) / sum(len(w) / SAMPLE_RATE for w in changed))
             rows.append(remembered(["unfamiliar", label, seed], compute))
         yield label, rows

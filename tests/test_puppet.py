@@ -135,4 +135,4 @@ def test_another_body_keeps_the_rules_and_its_feet_on_the_ground(tmp_path):
         ankles = [m.joint_positions()[:, m.names.index("LeftFoot")] for m in (one, two)]
         assert np.abs(ankles[0] - ankles[1]).max() < 0.2                     # cm
         stresses = [np.array([s["time"] for s in json.loads(other.with_suffix(".json").read_text())["stresses"]])]
-        assert evaluate.beat_f1([M.find_strokes(M.resample(two, 20))[0]], stresses) > 0.95
+        assert metrics.beat_f1([M.find_strokes(M.resample(two, 20))[0]], stresses) > 0.95
