@@ -127,18 +127,18 @@ class FrameByFrame(DiffMotion):
     """The first DiffMotion's way (arXiv 2301.10047): a recurrent network remembers the frames made so far, and a small
     diffusion model makes the next one from that memory and the speech. All `steps` for frame n, then all for frame n + 1.
 
-        h_n = GRU(h_{n-1}, [x0_{n-1}, pose_{n-1}, speech_n])         eps_n = denoiser(x_t_n, t, h_n)
+        h_n = LSTM(h_{n-1}, [x0_{n-1}, pose_{n-1}, speech_n])        eps_n = denoiser(x_t_n, t, h_n)
 
     In training the memory is fed with the recorded frames; in sampling with its own, whose errors it has never seen. That
     difference, and the thousands of small passes, are what the paper's second version wants to be rid of.
     """
-    HIDDEN = 256             # width of memory and denoiser; with 4 blocks as many parameters as DiffMotion of width 128
+    HIDDEN = 232             # width of memory and denoiser; with 4 blocks as many parameters as DiffMotion of width 128
 
     def __init__(self, config):
         super().__init__(replace(config, depth=0))
         del self.gesture, self.final_adaln, self.final_norm, self.final
         self.config, H, P, W = config, self.HIDDEN, config.pose_dim, config.width
-        self.memory = nn.GRU(2 * P + 1 + W, H, num_layers=2, batch_first=True)
+        self.memory = nn.LSTM(2 * P + 1 + W, H, num_layers=2, batch_first=True)
         self.enter, self.leave = nn.Linear(P, H), nn.Linear(H, P)
         self.norms = nn.ModuleList(nn.LayerNorm(H) for _ in range(config.depth))
         self.ins = nn.ModuleList(nn.Linear(H + H + W, H) for _ in range(config.depth))
@@ -150,7 +150,7 @@ class FrameByFrame(DiffMotion):
         """As DiffMotion.forward, with the clean frames x0 [B, F, P] for the memory: frame n is shown those before n."""
         past = self.seen(x0, self.poses(x0))                                 # [B, F, 2P + 1]
         past = torch.cat([torch.zeros_like(past[:, :1]), past[:, :-1]], dim=1)
-        with torch.autocast(x_t.device.type, enabled=False):                 # PyTorch's GRU has no fast bfloat16 on a CPU
+        with torch.autocast(x_t.device.type, enabled=False):                 # PyTorch's LSTM has no fast bfloat16 on a CPU
             memory, _ = self.memory(torch.cat([past, self.encode_speech(speech, withheld).float()], dim=-1))     # [B, F, H]
         return self.denoise_frames(x_t, t, memory)
 

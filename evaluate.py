@@ -14,6 +14,7 @@ The beat detector is motion.find_strokes. On other corpora, and with --speech on
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,146 +23,12 @@ from tqdm import tqdm
 
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
-from motion import find_strokes, hand_joints, resample, written_beside
+from metrics import onset_hits, puppet_scores
+from motion import find_strokes, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
-from wavlm_loader import SAMPLE_RATE, load_audio, loud_level
+from wavlm_loader import SAMPLE_RATE, load_audio
 
-TOLERANCE = 0.1          # s: a stroke is on a syllable if it is this near
 PUPPET = Path("corpora/puppet")
-
-
-# ------------------------------------------------------------------------------------------------
-# Scores against known answers
-# ------------------------------------------------------------------------------------------------
-def matches(found, wanted, tolerance=TOLERANCE):
-    """How many of the times `found` can be paired, one to one, with times `wanted` at most `tolerance` apart.
-
-    Both sorted; taking each in turn with the earliest partner left is the largest matching on a line.
-    """
-    count = i = j = 0
-    while i < len(found) and j < len(wanted):
-        if abs(found[i] - wanted[j]) <= tolerance:
-            count, i, j = count + 1, i + 1, j + 1
-        elif found[i] < wanted[j]:
-            i += 1
-        else:
-            j += 1
-    return count
-
-
-def beat_f1(strokes, stresses):
-    """F1 of stroke times against stress times, lists over takes: 2 hits / (strokes + stresses), pooled over the takes."""
-    hits = sum(matches(np.sort(s), np.sort(w)) for s, w in zip(strokes, stresses))
-    return 2 * hits / max(1, sum(map(len, strokes)) + sum(map(len, stresses)))
-
-
-def rests(answers):
-    """Stretches of a take in which the rules say that hands rest: from 1.4 s after a phrase to 0.6 s before the next one."""
-    phrases = answers["phrases"]
-    return [(a["end"] + 1.4, b["start"] - 0.6) for a, b in zip(phrases, phrases[1:]) if b["start"] - a["end"] > 2.2]
-
-
-def hands_of(motion):
-    """Both wrists' places [F, 2, 3] in body heights, seen from the hips' place."""
-    p = motion.joint_positions()
-    return (p[:, hand_joints(motion)] - p[:, :1]) / motion.body_height()
-
-
-def during(motion, stretches):
-    """Which frames [F] bool lie within the (start, end) stretches."""
-    t = np.arange(len(motion)) * motion.frame_time
-    return np.any([(t >= a) & (t < b) for a, b in stretches], axis=0) if stretches else np.zeros(len(t), bool)
-
-
-def rest_speed(motions, answers):
-    """Mean speed of the hands in rests, body heights a second."""
-    speeds = []
-    for motion, a in zip(motions, answers):
-        speed = np.linalg.norm(np.diff(hands_of(motion), axis=0), axis=-1).mean(axis=1) / motion.frame_time  # [F - 1]
-        speeds.append(speed[during(motion, rests(a))[1:]])
-    return float(np.concatenate(speeds).mean())
-
-
-def style(motion, answers):
-    """(posture, stroke): distance between the resting hands and median drop of a stroke, in body heights.
-
-    NaN for a posture that a take without a long pause does not show.
-    """
-    hands = hands_of(motion)[during(motion, rests(answers))]                 # [rest frames, 2, 3]
-    apart, drops = np.linalg.norm(hands[:, 0] - hands[:, 1], axis=-1), find_strokes(motion)[1]
-    return np.array([apart.mean() if len(apart) else np.nan, np.median(drops) if len(drops) else 0.0])
-
-
-def style_by_speaker(motions, answers):
-    """{speaker number: mean of `style` over the speaker's takes, each part over those that show it}."""
-    styles = {}
-    for motion, a in zip(motions, answers):
-        styles.setdefault(a["speaker"]["number"], []).append(style(motion, a))
-    return {number: np.nanmean(each, axis=0) for number, each in styles.items()}
-
-
-def style_error(made, truth):
-    """Mean over speakers, and over posture and stroke, of |made - truth| / truth. Both {speaker: [2]}."""
-    return float(np.nanmean([np.abs(made[n] - truth[n]) / truth[n] for n in truth]))
-
-
-def phrase_hands(motion, answers):
-    """The hand that moves farther in each phrase, [phrases]: 0 left, 1 right."""
-    step = np.linalg.norm(np.diff(hands_of(motion), axis=0), axis=-1)        # [F - 1, 2]
-    return np.array([step[during(motion, [(p["start"] - 0.3, p["end"] + 0.3)])[1:]].sum(axis=0).argmax() for p in answers["phrases"]])
-
-
-def puppet_scores(made, other_seed, truth, answers):
-    """All puppet scores. Lists over takes: motions made, made with another seed, recorded, and their answers."""
-    stresses = [np.array([s["time"] for s in a["stresses"]]) for a in answers]
-    strokes = [find_strokes(m)[0] for m in made]
-    true_style = style_by_speaker(truth, answers)
-    average = np.nanmean(list(true_style.values()), axis=0)
-    f1, f1_truth = beat_f1(strokes, stresses), beat_f1([find_strokes(m)[0] for m in truth], stresses)
-    speed, speed_truth = rest_speed(made, answers), rest_speed(truth, answers)
-    return dict(beat_f1=f1, beat_f1_truth=f1_truth, beat_f1_share=f1 / f1_truth,
-                beat_f1_mismatched=beat_f1(strokes, stresses[1:] + stresses[:1]),
-                style_error=style_error(style_by_speaker(made, answers), true_style),
-                style_error_average=style_error(dict.fromkeys(true_style, average), true_style),
-                hand_agreement=float(np.mean(np.concatenate([phrase_hands(a, x) == phrase_hands(b, x) for a, b, x in zip(made, other_seed, answers)]))),
-                rest_error=abs(speed / speed_truth - 1), rest_speed=speed, rest_speed_truth=speed_truth)
-
-
-# ------------------------------------------------------------------------------------------------
-# A score without answers: strokes on energy onsets
-# ------------------------------------------------------------------------------------------------
-def energy_onsets(waveform):
-    """Times [n] in seconds at which the speech gets louder: what a stressed syllable does in any language.
-
-    Level in dB of 20 ms steps, smoothed over 60 ms and cut off 35 dB below the loud parts; an onset is where it rises fastest,
-    by at least 6 dB in 60 ms, with no faster rise within 0.15 s; its time is 40 ms later, when the vowel is there.
-    """
-    hop = SAMPLE_RATE // 50
-    steps = len(waveform) // hop
-    if steps < 10:
-        return np.zeros(0)
-    power = (waveform[:steps * hop] / loud_level(waveform)).reshape(steps, hop).square().mean(dim=1).numpy()
-    power = np.convolve(power, np.ones(3) / 3, mode="same")
-    level = 10 * np.log10(np.maximum(power, 10 ** -3.5))                     # dB, [steps]
-    rise = np.zeros(steps)
-    rise[2:-1] = level[3:] - level[:-3]                                      # over 60 ms, centred
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(rise, 7), 15).max(axis=1)
-    return np.flatnonzero((rise == around) & (rise >= 6)) / 50 + 0.04
-
-
-def onset_hits(strokes, waveform, rng, shifts=200):
-    """Share of strokes on an energy onset, and the same for the recording shifted round by random times: (share, mean, 95th percentile).
-
-    strokes: a list of stroke times [n], one for each seed, judged together: a shift moves the onsets of all seeds alike,
-    so that the percentile is the one that their common share must pass, not what each seed alone would have to.
-    """
-    seconds, onsets = len(waveform) / SAMPLE_RATE, energy_onsets(waveform)
-
-    def share(onsets):
-        return sum(matches(np.sort(s), np.sort(onsets)) for s in strokes) / max(1, sum(map(len, strokes)))
-
-    shifted = [share((onsets + rng.uniform(0.5, seconds - 0.5)) % seconds) for _ in range(shifts)]
-    return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -229,7 +96,8 @@ def print_table(scores):
 
 def parse():
     """The command line."""
-    parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.")
+    parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.",
+                    epilog="The paper's experiments: evaluate.py experiment --help")
     parser.add_argument("--checkpoint", default=Path(__file__).resolve().parent / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--data", default=None, help="'puppet', or a folder of paired BVH and sound files")
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
@@ -253,6 +121,9 @@ def parse():
 
 
 def main():
+    if sys.argv[1:2] == ["experiment"]:
+        import experiments           # which imports this file: only when it is asked for
+        return experiments.main(sys.argv[2:])
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
     generator.cache = args.cache

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-import evaluate
+import metrics
 import motion as M
 import puppet
 from data import find_pairs
@@ -40,7 +40,7 @@ def stresses(phrases):
 
 
 def test_a_stroke_falls_on_each_stressed_syllable(takes):
-    f1 = evaluate.beat_f1([M.find_strokes(M.resample(m, 20))[0] for _, _, _, m, _ in takes], [np.array([s["peak"] for s in stresses(p)]) for _, _, p, _, _ in takes])
+    f1 = metrics.beat_f1([M.find_strokes(M.resample(m, 20))[0] for _, _, _, m, _ in takes], [np.array([s["peak"] for s in stresses(p)]) for _, _, p, _, _ in takes])
     assert f1 > 0.97
 
 
@@ -65,7 +65,7 @@ def test_the_hand_of_the_phrase_is_the_one_that_beats(takes):
 
 def test_posture_and_stroke_belong_to_the_speaker(takes):
     for who, _, phrases, motion, _ in takes:
-        spread, _ = evaluate.style(M.resample(motion, 20), dict(phrases=phrases))
+        spread, _ = metrics.style(M.resample(motion, 20), dict(phrases=phrases))
         assert spread * motion.body_height() == pytest.approx(2 * who.spread, rel=0.12)
 
 
@@ -135,4 +135,4 @@ def test_another_body_keeps_the_rules_and_its_feet_on_the_ground(tmp_path):
         ankles = [m.joint_positions()[:, m.names.index("LeftFoot")] for m in (one, two)]
         assert np.abs(ankles[0] - ankles[1]).max() < 0.2                     # cm
         stresses = [np.array([s["time"] for s in json.loads(other.with_suffix(".json").read_text())["stresses"]])]
-        assert evaluate.beat_f1([M.find_strokes(M.resample(two, 20))[0]], stresses) > 0.95
+        assert metrics.beat_f1([M.find_strokes(M.resample(two, 20))[0]], stresses) > 0.95

@@ -16,6 +16,7 @@ from test_speech import KINDS, damaged, tone
 
 import data
 import evaluate
+import metrics
 import motion as M
 import sample
 
@@ -295,11 +296,11 @@ def test_the_truth_scores_as_the_truth(tiny_corpus):
     bvh, _ = data.find_pairs(tiny_corpus)["test"][0]
     answers = json.loads(bvh.with_suffix(".json").read_text())
     truth = M.resample(M.read_bvh(bvh), 20)
-    scores = evaluate.puppet_scores([truth] * 2, [truth] * 2, [truth] * 2, [answers] * 2)
+    scores = metrics.puppet_scores([truth] * 2, [truth] * 2, [truth] * 2, [answers] * 2)
     assert scores["beat_f1_share"] == 1 and scores["style_error"] == 0 and scores["rest_error"] == 0 and scores["hand_agreement"] == 1
     assert scores["beat_f1"] > 0.9
     still = M.Motion(**{**vars(truth), "rotations": np.repeat(truth.rotations[:1], len(truth), 0), "positions": np.repeat(truth.positions[:1], len(truth), 0)})
-    scores = evaluate.puppet_scores([still] * 2, [still] * 2, [truth] * 2, [answers] * 2)
+    scores = metrics.puppet_scores([still] * 2, [still] * 2, [truth] * 2, [answers] * 2)
     assert scores["beat_f1"] == 0 and scores["rest_error"] == pytest.approx(1) and scores["style_error"] > 0.4
 
 
@@ -310,14 +311,14 @@ def test_matching_is_the_largest_one_to_one_matching():
         a, b = np.sort(rng.uniform(0, 2, rng.integers(1, 9))), np.sort(rng.uniform(0, 2, rng.integers(1, 9)))
         near = np.abs(a[:, None] - b) <= 0.1
         rows, columns = scipy.linear_sum_assignment(-near.astype(float))
-        assert evaluate.matches(a, b) == near[rows, columns].sum()
+        assert metrics.matches(a, b) == near[rows, columns].sum()
 
 
 def test_onsets_of_known_bursts_are_found():
     times = np.array([0.5, 1.31, 2.0, 2.77])
     t = torch.arange(3 * 16_000 + 8000) / 16_000
     level = sum(torch.exp(-(t - at).clamp(min=0) / 0.1) * torch.sigmoid((t - at) * 300) for at in times)
-    found = evaluate.energy_onsets(level * torch.randn(len(t), generator=torch.Generator().manual_seed(0)))
+    found = metrics.energy_onsets(level * torch.randn(len(t), generator=torch.Generator().manual_seed(0)))
     assert len(found) == 4 and np.abs(found - times).max() < 0.07
 
 
@@ -327,9 +328,9 @@ def test_strokes_on_onsets_beat_chance_and_random_strokes_do_not():
     times = np.cumsum(rng.uniform(0.5, 2.0, 40))
     times = times[times < 59]
     waveform = torch.randn(len(t)) * sum(torch.exp(-((t - at - 0.05) / 0.05) ** 2) for at in times) + 1e-3 * torch.randn(len(t))
-    on, chance, high = evaluate.onset_hits([evaluate.energy_onsets(waveform)], waveform, rng)
+    on, chance, high = metrics.onset_hits([metrics.energy_onsets(waveform)], waveform, rng)
     assert on == 1 and chance < 0.35 and high < 0.5
-    random = [evaluate.onset_hits([np.sort(rng.uniform(0, 60, 40))], waveform, rng) for _ in range(20)]
+    random = [metrics.onset_hits([np.sort(rng.uniform(0, 60, 40))], waveform, rng) for _ in range(20)]
     assert abs(np.mean([r[0] - r[1] for r in random])) < 0.06
 
 
