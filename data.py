@@ -8,7 +8,7 @@
     Corpus(...)            standardised features of every take, on disk
     Corpus.batch(...)      random windows (pose [B, F, P], speech [B, F, S])
 
-Also here, because every script needs them: one-line errors (run_script) and the parser that keeps to them.
+Also here, because every script needs them: one-line errors (run_script), the parser that keeps to them, and which devices can do what.
 
 A take is held out by take and never by window: two windows of one take share their speech.
 """
@@ -60,6 +60,13 @@ def device(name):
     except (RuntimeError, AssertionError):
         raise argparse.ArgumentTypeError(f"{name!r} cannot be used on this machine; take cpu") from None
     return name
+
+
+def has_bf16(device):
+    """Does this device multiply bfloat16 in hardware? (On a CPU without, it is emulated and slower than float32.)"""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def run_script(main):

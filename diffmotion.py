@@ -469,9 +469,11 @@ def in_chunks(pieces, chunk):
 
 def conditions(model, pieces):
     """Pieces of speech [B, n_i, S] -> their conditions [B, m_i, W], each as soon as the speech ahead of it was heard."""
-    cache = {}
+    cache, piece = {}, None
     for piece in pieces:
         yield model.encode_speech(piece, cache=cache)
+    if piece is None:
+        raise ValueError("there is no speech to gesture to: not one piece came")
     yield model.encode_speech(piece.new_zeros(len(piece), model.config.speech_reach, piece.shape[2]), cache=cache)
 
 

@@ -1,7 +1,11 @@
 """Speech in, gesture out:   python sample.py "my talk.wav" other.mp3
 
 For each speech file it writes STEM.bvh (opens in Blender and every other animation program), STEM.html (plays the
-motion with its sound in a browser, offline) and STEM.png (the same at a glance), into --out.
+motion with its sound in a browser, offline) and STEM.png (the same at a glance), into --out. Several files, and with
+--seeds several motions for each, are made in one batch.
+
+Speech of any length in constant memory, STEM.bvh growing as it is made:   python sample.py --stream lecture.wav
+Speech that is still being spoken, 16 kHz PCM from a pipe:   arecord -q -t raw -f S16_LE -r 16000 -c 1 | python sample.py --live
 
 Any motions side by side:   python sample.py view truth.bvh model.bvh --audio talk.wav --out both.html
 The ending of --out says what is written: .html, .mp4 or .gif for slides, .png.
@@ -9,9 +13,12 @@ The ending of --out says what is written: .html, .mp4 or .gif for slides, .png.
 import base64
 import html
 import io
+import itertools
 import json
 import shutil
 import sys
+import time
+from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +30,19 @@ from tqdm import tqdm
 
 import diffmotion
 from baselines import MODELS
-from data import CheckpointError, Parser, device, hear_take, run_script
-from motion import BvhError, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
+from data import CheckpointError, Parser, device, has_bf16, hear_take, run_script
+from motion import BvhError, BvhStream, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
 from pictures import plot_motion, write_video
-from wavlm_loader import SAMPLE_RATE, SpeechError, SpeechFeatures, load_audio
+from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
 
 HERE = Path(__file__).resolve().parent
 STEPS, GUIDANCE = 10, 1.35   # chosen on puppet takes of their own (seed 77), with DDIM: see README
+# From this width on the network computes in bfloat16 where the processor can. A pass over 400 frames, float32 against bfloat16 on one
+# core of an EPYC (python bench.py step_times): 1.1 times as fast at width 128, 1.7 at 256, 2.1 at 1280.
+BF16_WIDTH = 256
+BATCH_FRAMES = 8000          # frames in a batch of several files, with the padding: 100 MB of activations at the small size
+STREAM_CHUNK = 200           # frames made at once: 10 s; smaller chunks cost more a frame, larger ones memory
+LIVE_CHUNK = 10              # the same where somebody waits for them: 0.5 s
 
 
 # ------------------------------------------------------------------------------------------------
@@ -49,18 +62,53 @@ class Generator:
     def hear(self, waveform):
         """waveform [samples] -> standardised speech features [1, F, S]. Layers are mixed here: an hour of all 13 would take 2.9 GB."""
         pieces = self.features.pieces(waveform) if self.cache is None else hear_take(self.features, waveform, self.cache).split(1024)
+        return torch.cat(list(self.standardised(pieces)), dim=1)             # [1, F, S]
+
+    @torch.no_grad()
+    def standardised(self, pieces):
+        """Pieces of features [n, L S], as they were heard -> pieces [1, n, S] as the model wants them."""
         mean, deviation = self.speech_scale
-        with torch.no_grad():
-            return torch.cat([self.model.mix_layers(((piece.float() - mean) / deviation).to(self.device)) for piece in pieces])[None]  # [1, F, S]
+        for piece in pieces:
+            yield self.model.mix_layers(((piece.float() - mean) / deviation).to(self.device))[None]
 
     def __call__(self, speech, **settings):
         """Speech features [B, F, S] -> B Motions. settings: sampler, steps, guidance, seed, progress of diffmotion.generate."""
+        return [self.codec.decode(pose) for pose in self.poses(speech, **settings)]
+
+    def poses(self, speech, **settings):
+        """The same as features [B, F, P], numpy."""
         settings = dict(steps=min(STEPS, self.schedule.num_steps), guidance=GUIDANCE) | settings
         generate = getattr(self.model, "generate", None) or partial(diffmotion.generate, self.model)         # two baselines have their own
-        poses = generate(self.schedule, speech, **settings)
-        if not torch.isfinite(poses).all():
-            raise CheckpointError("the model's answer is not a number; its training went wrong, use another checkpoint")
-        return [self.codec.decode(pose) for pose in poses.float().cpu().numpy()]
+        return finite(generate(self.schedule, speech, **settings))
+
+    def together(self, speeches, seeds, **settings):
+        """Speech features [1, F_i, S], n of them, of any lengths, and n seeds -> n Motions, each the one that it would be alone.
+
+        Short clips are padded with zeros, which is what a clip by itself hears behind its end; and motion looks at nothing that comes after.
+        """
+        if hasattr(self.model, "generate"):          # two baselines, which know nothing of seeds in a batch
+            return [self(speech, seed=seed, **settings)[0] for speech, seed in zip(speeches, seeds)]
+        longest = max(speech.shape[1] for speech in speeches)
+        batch = torch.cat([torch.nn.functional.pad(speech, (0, 0, 0, longest - speech.shape[1])) for speech in speeches])    # [n, F, S]
+        return [self.codec.decode(pose[:speech.shape[1]]) for pose, speech in zip(self.poses(batch, seed=list(seeds), **settings), speeches)]
+
+    def stream(self, pieces, chunk, **settings):
+        """Pieces of features [n, L S], as they are heard -> Motions of `chunk` frames, each of which goes on where the last one stopped."""
+        if hasattr(self.model, "generate"):
+            raise CheckpointError("this baseline makes a motion as a whole or frame by frame, not in chunks; leave --stream and --live out")
+        start = None
+        for poses in diffmotion.generate_stream(self.model, self.schedule, self.standardised(pieces), chunk=chunk, **settings):
+            pose = finite(poses)[0]                              # [chunk, P]
+            motion = self.codec.decode(pose, start)
+            start = self.codec.end_of(pose, motion, start)
+            yield motion
+
+
+def finite(poses):
+    """Features [B, F, P] as numpy, if all of them are numbers."""
+    if not torch.isfinite(poses).all():
+        raise CheckpointError("the model's answer is not a number; its training went wrong, use another checkpoint")
+    return poses.float().cpu().numpy()
 
 
 def read_checkpoint(path):
@@ -79,8 +127,11 @@ def read_checkpoint(path):
     return state
 
 
-def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1):
-    """Checkpoint file -> Generator with the averaged (EMA) weights, in eval mode on `device`, able to walk `steps` steps."""
+def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision="float32"):
+    """Checkpoint file -> Generator with the averaged (EMA) weights, in eval mode on `device`, able to walk `steps` steps.
+
+    precision   "float32", "bfloat16", or "auto": bfloat16 where it is faster; see BF16_WIDTH
+    """
     state = read_checkpoint(path)
     try:
         model = MODELS[state.get("network", "diffmotion")](diffmotion.DiffMotionConfig(**state["model"]))
@@ -91,6 +142,10 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1):
         raise CheckpointError(f"{path}: its parts do not fit together ({type(error).__name__}); it comes from another version, train anew") from None
     if steps > schedule.num_steps:
         raise CheckpointError(f"--steps {steps}: {path} has only {schedule.num_steps} diffusion steps; ask for at most that")
+    if precision == "bfloat16" or precision == "auto" and has_bf16(device) and model.config.width >= BF16_WIDTH:
+        for name, weight in model.named_parameters():
+            if name != "layer_shares":               # these mix features in float32
+                weight.data = weight.data.bfloat16()
     features = SpeechFeatures(**state["speech"], checkpoint=wavlm_checkpoint, device=device)
     return Generator(model.eval().to(device), schedule, codec, features, (scale[0], scale[1]), device)
 
@@ -206,24 +261,102 @@ def view(arguments):
 
 
 # ------------------------------------------------------------------------------------------------
+# Endless: recordings of any length, and speech that is still being spoken
+# ------------------------------------------------------------------------------------------------
+def stream_file(generator, name, path, chunk, **settings):
+    """--stream: speech file `name` -> a BVH file at `path` that grows. What is in memory does not grow with the recording.
+
+    The file is read twice: once for the level of its loud parts and to find what may be wrong with it, once to be gestured to.
+    WavLM hears as it always does, from the whole waveform in memory: 230 MB an hour.
+    """
+    begun, features = time.perf_counter(), generator.features
+    if features.kind == "wavlm":
+        waveform = load_audio(name)
+        samples, pieces = len(waveform), features.pieces(waveform)
+    else:
+        level, samples = loud_level_of(load_audio_blocks(name))
+        pieces = features.stream(load_audio_blocks(name), lambda: level, samples)
+    bar = tqdm(desc=name.name, total=samples // SAMPLE_RATE, unit=" s of speech", disable=None)
+    with BvhStream(path) as bvh:
+        for motion in generator.stream(pieces, chunk, **settings):
+            bvh.append(motion)
+            bar.update(round(bvh.frames * motion.frame_time) - bar.n)
+    bar.close()
+    seconds = samples / SAMPLE_RATE
+    print(f"{name}: {seconds:.1f} s of speech, {bvh.frames} frames, {seconds / (time.perf_counter() - begun):.1f} times as fast as it was spoken -> {path}")
+
+
+PIPE_BLOCK = 800             # samples read at once: 50 ms, a frame
+
+
+def stream_pipe(generator, pipe, bvh, chunk, **settings):
+    """--live: raw 16 kHz 16-bit little-endian mono PCM from `pipe` -> frames, appended to the BvhStream `bvh` as they are ready.
+
+    A frame waits for the speech that it hears ahead (speech_reach, 0.8 s), for 0.02 s of the spectrum's window, for the rest of its chunk, and
+    for the computing. How long it really took, from the arrival of a frame's own sound to its writing, is said at the end.
+
+    Nobody knows how loud the recording will be: RunningLevel guesses, from what was heard so far.
+    """
+    arrivals, level, waits = deque(), RunningLevel(), []         # arrivals: (samples so far, when)
+
+    def blocks():
+        samples = 0
+        while len(data := pipe.read(2 * PIPE_BLOCK)) > 1:
+            samples += len(data) // 2
+            arrivals.append((samples, time.perf_counter()))
+            yield torch.from_numpy(np.frombuffer(data[:len(data) // 2 * 2], "<i2").astype(np.float32) / 2 ** 15)
+
+    sound = blocks()
+    first = next(sound, None)
+    if first is None:
+        raise SpeechError("standard input: no sound came; pipe raw 16 kHz 16-bit mono PCM into --live")
+    heard = level.hear(itertools.chain([first], sound))
+    try:
+        for motion in generator.stream(generator.features.stream(heard, level), chunk, **settings):
+            spoken = (bvh.frames + 1) * motion.frame_time * SAMPLE_RATE      # when the chunk's first frame, which waits longest, was complete
+            bvh.append(motion)
+            while len(arrivals) > 1 and arrivals[0][0] < spoken:
+                arrivals.popleft()
+            waits.append(time.perf_counter() - arrivals[0][1])
+    except KeyboardInterrupt:                        # how a recording ends; all whole chunks are there
+        pass
+    if waits:
+        sys.stderr.write(f"{bvh.frames} frames; the first frame of a chunk was written {np.mean(waits):.2f} s after it was spoken, at most {max(waits):.2f} s\n")
+
+
+# ------------------------------------------------------------------------------------------------
 # The command
 # ------------------------------------------------------------------------------------------------
 def parse():
     """The command line."""
     parser = Parser(prog="sample.py", description="Generate full-body gesture for speech files: STEM.bvh, STEM.html and STEM.png for each.",
                     epilog="To look at motions that exist already: sample.py view --help")
-    parser.add_argument("audio", nargs="+", help="speech files, any format, rate and name")
+    parser.add_argument("audio", nargs="*", help="speech files, any format, rate and name")
+    parser.add_argument("--stream", action="store_true", help="for recordings of any length: constant memory, STEM.bvh grows as it is made, no page and no picture")
+    parser.add_argument("--live", action="store_true", help="gesture to what comes in on standard input, raw 16 kHz 16-bit little-endian mono PCM, into OUT/live.bvh, "
+                        "which grows; with --out - to standard output. Not with WavLM")
+    parser.add_argument("--chunk", type=int, help=f"frames made at once by --stream (default: {STREAM_CHUNK}) and --live (default: {LIVE_CHUNK}, 0.5 s: less is sooner and costs more)")
     parser.add_argument("--checkpoint", default=HERE / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
     parser.add_argument("--sampler", default="ddim", choices=list(diffmotion.SAMPLERS), help="how noise becomes motion (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network; 1000 with --sampler ddpm is the paper's way (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="1 is the model as trained, more follows the speech more strictly (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="N motions for each file, from seeds --seed, --seed + 1, ...: STEM-seed0.bvh, ..., one page with all")
+    parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16"), help=f"auto: bfloat16 where the processor has it and the model is at least {BF16_WIDTH} wide, since below it is no faster (default: %(default)s)")
+    parser.add_argument("--compile", action="store_true", help="let torch.compile fuse the network: half a minute or more at the start, worth it for many files, or for many steps on a GPU")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
     args = parser.parse_args()
-    if args.steps < 1:
-        parser.error(f"--steps must be at least 1, not {args.steps}")
+    for name in ("steps", "seeds", "chunk"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if bool(args.audio) == args.live:
+        parser.error("--live listens to standard input; leave the audio files out" if args.live else "give an audio file, or --live for standard input")
+    if (args.stream or args.live) and args.seeds > 1:
+        parser.error(f"--seeds {args.seeds}: --stream and --live make one motion; run them once for each --seed")
+    if args.live and sys.stdin.isatty():
+        parser.error("--live: standard input is a keyboard; pipe sound into it, as in: arecord -q -t raw -f S16_LE -r 16000 -c 1 | python sample.py --live")
     if not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
     return args
@@ -237,38 +370,82 @@ def free_stem(path, taken):
     return stem if n == 1 else f"{stem}-{n}"
 
 
+def compiled(generator, graphs):
+    """--compile: torch.compile writes one kernel where PyTorch ran several, for the pass that is made `steps` times.
+
+    The first pass of each new length waits for the compiler, until it gives up on lengths and compiles for any. On a GPU a small pass
+    takes less time than its several hundred launches from Python: with `graphs` they are recorded once and replayed together (CUDA
+    graphs). Not for streams, whose caches are kept between passes: a replay overwrites what the last one gave out.
+    """
+    mode = "reduce-overhead" if graphs and generator.device.startswith("cuda") else "default"
+    generator.model.denoise = torch.compile(generator.model.denoise, mode=mode)
+
+
+def write_outputs(generator, jobs, args, taken):
+    """Make the motions for jobs, a list of (name, waveform, speech [1, F, S]), in one batch, and write what belongs to each file."""
+    seeds = range(args.seed, args.seed + args.seeds)
+    bar = tqdm(total=args.steps, desc=", ".join(name.name for name, _, _ in jobs)[:60], unit="step", disable=None)
+
+    def progress(steps):
+        bar.reset()
+        for step in steps:
+            yield step
+            bar.update()
+
+    motions = generator.together([speech for _, _, speech in jobs for _ in seeds], [seed for _ in jobs for seed in seeds], sampler=args.sampler,
+                                 steps=args.steps, guidance=args.guidance, progress=progress)
+    bar.close()
+    for n, (name, waveform, _) in enumerate(jobs):
+        stem = free_stem(name, taken)
+        taken.add(stem)
+        own = {f"seed {seed}" if args.seeds > 1 else "model": motion for seed, motion in zip(seeds, motions[n * args.seeds:])}
+        strokes = {label: find_strokes(motion)[0] for label, motion in own.items()}
+        files = [args.out / (f"{stem}-{label.replace(' ', '')}.bvh" if args.seeds > 1 else f"{stem}.bvh") for label in own]
+        for path, motion in zip(files, own.values()):
+            write_bvh(path, motion)
+        label, motion = next(iter(own.items()))
+        write_page(args.out / f"{stem}.html", stem, own, waveform, strokes)
+        plot_motion(args.out / f"{stem}.png", stem, motion, waveform)
+        print(f"{name}: {len(waveform) / SAMPLE_RATE:.1f} s of speech, {len(motion)} frames, {', '.join(str(len(times)) for times in strokes.values())} strokes -> "
+              + ", ".join(map(str, [*files, args.out / f"{stem}.html", args.out / f"{stem}.png"])))
+
+
 def main():
     if sys.argv[1:2] == ["view"]:
         return view(sys.argv[2:])
     args = parse()
-    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
+    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision)
+    settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance, seed=args.seed)
+    if args.compile:
+        compiled(generator, graphs=not (args.stream or args.live))
+    if args.live and str(args.out) == "-":
+        return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or LIVE_CHUNK, **settings)
     args.out.mkdir(parents=True, exist_ok=True)
-    written, failed = {}, 0
+    if args.live:
+        with BvhStream(args.out / "live.bvh") as bvh:
+            return stream_pipe(generator, sys.stdin.buffer, bvh, args.chunk or LIVE_CHUNK, **settings)
+    taken, waiting, failed = set(), [], 0
     for name in map(Path, args.audio):
         try:
+            if args.stream:
+                stem = free_stem(name, taken)
+                stream_file(generator, name, args.out / f"{stem}.bvh", args.chunk or STREAM_CHUNK, **settings)
+                taken.add(stem)
+                continue
             waveform = load_audio(name)
         except SpeechError as error:                 # the other files are still worth doing
             sys.stderr.write(f"error: {error}\n")
             failed += 1
             continue
-        bar = tqdm(total=args.steps, desc=name.name, unit="step", disable=None)
-
-        def progress(steps):
-            bar.reset()
-            for step in steps:
-                yield step
-                bar.update()
-
-        motion, = generator(generator.hear(waveform), sampler=args.sampler, steps=args.steps, guidance=args.guidance, seed=args.seed, progress=progress)
-        bar.close()
-        stem = free_stem(name, written)
-        strokes = find_strokes(motion)[0]
-        write_bvh(args.out / f"{stem}.bvh", motion)
-        write_page(args.out / f"{stem}.html", stem, {"model": motion}, waveform, {"model": strokes})
-        plot_motion(args.out / f"{stem}.png", stem, motion, waveform)
-        written[stem] = name
-        print(f"{name}: {len(waveform) / SAMPLE_RATE:.1f} s of speech, {len(motion)} frames, {len(strokes)} strokes -> "
-              + ", ".join(str(args.out / f"{stem}.{ending}") for ending in ("bvh", "html", "png")))
+        job = name, waveform, generator.hear(waveform)
+        lengths = [speech.shape[1] for _, _, speech in (*waiting, job)]
+        padded = max(lengths) * len(lengths)         # a batch is as long as its longest; a quarter of it may be padding
+        if waiting and (padded * args.seeds > BATCH_FRAMES or sum(lengths) < 0.75 * padded):
+            write_outputs(generator, waiting, args, taken)
+            waiting = []
+        waiting.append(job)
+    if waiting:
+        write_outputs(generator, waiting, args, taken)
     if failed:
         sys.exit(2)
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 import evaluate
 from baselines import MODELS
-from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, load_take, run_script, usable_takes
+from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, has_bf16, load_take, run_script, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
@@ -106,13 +106,6 @@ def learning_rate(step, s):
     if step < s.warmup:
         return s.lr * (step + 1) / s.warmup
     return s.lr * 0.5 * (1 + math.cos(math.pi * (step - s.warmup) / max(1, s.steps - s.warmup)))
-
-
-def has_bf16(device):
-    """Does this device multiply bfloat16 in hardware? (On a CPU without, it is emulated and slower than float32.)"""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def contents(name, model, ema, schedule, corpus):
