@@ -1,12 +1,19 @@
 """How fast is it?   python bench.py     (make bench)
 
-One function a thing measured. Each prints its figures, and all go to results/bench-<machine>.json.
-A machine that does other work at the same time is slow in all of them alike: compare the ratios, not the seconds.
+One function a thing measured. Each prints its figures, and all go to results/bench-<machine>.json; python bench.py table
+makes the README's table of that. A machine that does other work at the same time is slow in all of them alike: compare
+the ratios within one function, which measures its rates in turn, and not the seconds.
 
+    step_times           one pass of the network at the small and the paper's size: float32, bfloat16, split and joint adaLN,
+                         and what share of a plain matrix product's rate it reaches
+    training             windows a second of the training step, and the same share
+    samplers             seconds of motion a second, for each sampler at the small size and for 20 steps at the paper's
+    hearing              feature rows a second, of mel, mfcc and WavLM (random weights)
     read_one_minute      a minute of a corpus like BEAT, from the file to mirrored, standardised features, against a plain loop
     prepare_half_an_hour 30 such minutes until training could begin, its memory, and what 76 hours would take
     find_lags            puppet takes whose sound is shifted by known times: what data.py check can find, and what not
 """
+import copy
 import json
 import math
 import os
@@ -20,15 +27,26 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+import torchaudio
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import data
+import diffmotion
 import evaluate
 import puppet
+import sample
+import wavlm_loader
 from motion import Motion, PoseCodec, exp_to_matrix, mirror_pairs, read_bvh, write_bvh, written_beside
 from wavlm_loader import SAMPLE_RATE, SpeechFeatures
 
 BEAT_HOURS, BEAT_FPS, BEAT_JOINTS = 76, 120, 75
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# train.py's defaults, and the paper's size; pose and speech as the puppet's and ZEGGS' are about
+SIZES = {"small": dict(pose_dim=46, speech_dim=40, width=128, depth=4, heads=4, attention_window=100),
+         "paper": dict(pose_dim=200, speech_dim=768, width=1280, depth=12, heads=16, attention_window=400)}
+FRAMES = 400                 # 20 s, the paper's clip
 
 
 def machine():
@@ -41,14 +59,22 @@ def machine():
     return re.sub(r"[^a-z0-9]+", "-", f"{model} {cores} cores".lower()).strip("-")
 
 
-def fastest(function, times=5):
+def fastest(function, times=5, warm=True):
     """The shortest of some runs in seconds: what else the machine does can only make a run longer."""
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return fastest_of({"": function}, times, warm)[""]
+
+
+def fastest_of(functions, times=5, warm=True):
+    """{name: function} -> {name: seconds}. They take turns, so that a noisy moment hits none of them alone; a first turn only warms up."""
+    seconds = {name: [] for name in functions}
+    for turn in range(times + warm):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if DEVICE == "cuda":                     # it was only told what to do until here
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: min(turns[warm:]) for name, turns in seconds.items()}
 
 
 # ------------------------------------------------------------------------------------------------
@@ -110,9 +136,127 @@ def read_one_minute(folder):
         pose = codec.encode(read_bvh(path, 20))                              # [F, P]
         return pose, pose[:, codec.swap] * codec.sign
 
-    scores = dict(megabytes=path.stat().st_size / 1e6, read_all_frames=fastest(lambda: read_bvh(path), 3), read_at_20_fps=fastest(lambda: read_bvh(path, 20)),
-                  to_features=fastest(ours), plain_loop=fastest(lambda: plain_loop(path), 2))
-    return scores | dict(times_as_fast=scores["plain_loop"] / scores["to_features"])
+    motion, megabytes = read_bvh(path), path.stat().st_size / 1e6
+    scores = dict(megabytes=megabytes, read_all_frames=fastest(lambda: read_bvh(path), 3), read_at_20_fps=fastest(lambda: read_bvh(path, 20)),
+                  to_features=fastest(ours), plain_loop=fastest(lambda: plain_loop(path), 2), write=fastest(lambda: write_bvh(folder / "copy.bvh", motion), 2))
+    return scores | dict(times_as_fast=scores["plain_loop"] / scores["to_features"], megabytes_a_second_at_20_fps=megabytes / scores["read_at_20_fps"],
+                         megabytes_a_second_all_frames=megabytes / scores["read_all_frames"], megabytes_a_second_written=megabytes / scores["write"])
+
+
+def plain_product(dtype):
+    """A product [800, 1280] x [1280, 5120], the largest of the paper's size -> (function, operations): the rate to compare with."""
+    a, b = torch.randn(2 * FRAMES, 1280, device=DEVICE, dtype=dtype), torch.randn(1280, 5120, device=DEVICE, dtype=dtype)
+    return lambda: a @ b, 2 * a.numel() * b.shape[1]
+
+
+def operations(function):
+    """Multiplications and additions in the matrix products, convolutions and attentions of a call."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def step_times(_):
+    """Seconds a pass for 20 s of motion, without guidance, and split adaLN's share of a plain product's rate in the same type.
+
+    Both forms and the product take turns. The speech halves, once a clip, are not in it.
+    """
+    scores = {}
+    for size, settings in SIZES.items():
+        models = {form: diffmotion.DiffMotion(diffmotion.DiffMotionConfig(**settings, adaln=form)).eval().to(DEVICE) for form in ("split", "joint")}
+        for name, dtype in TYPES.items():
+            product, product_work = plain_product(dtype)
+            runs, t = {"product": product}, torch.tensor([5], device=DEVICE)
+            for form, model in models.items():
+                model.to(dtype)
+                x, condition = (torch.randn(1, FRAMES, width, device=DEVICE, dtype=dtype) for width in (settings["pose_dim"], settings["width"]))
+                runs[form] = lambda model=model, x=x, halves=model.speech_halves(condition): model.denoise(x, t, halves)
+            seconds = fastest_of(runs, 20 if size == "small" else 2)
+            scores[f"{size} {name}"] = {form: seconds[form] for form in models} | {
+                "joint takes times as long": seconds["joint"] / seconds["split"], "product gflop/s": product_work / seconds["product"] / 1e9,
+                "share of a product": operations(runs["split"]) / seconds["split"] / (product_work / seconds["product"])}
+        scores[f"{size} float32 takes times as long as bfloat16"] = scores[f"{size} float32"]["split"] / scores[f"{size} bfloat16"]["split"]
+    return scores
+
+
+def training(_, batch=8, window=160):
+    """The step of train.py at its defaults, without drawing the windows: windows a second, and the share of a plain product's rate.
+
+    The paper's size (36 windows of 400 frames) where there is a GPU.
+    """
+    scores = {}
+    for size, batch, window in (("small", batch, window),) + (("paper", 36, 400),) * (DEVICE == "cuda"):
+        config = diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)
+        schedule = diffmotion.NoiseSchedule()
+        x0, speech = (torch.randn(batch, window, n, device=DEVICE) for n in (config.pose_dim, config.speech_dim))
+        for name in TYPES:
+            model = diffmotion.DiffMotion(config).to(DEVICE)
+            ema, optimiser = copy.deepcopy(model).requires_grad_(False), torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+
+            def step():
+                t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)
+                with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
+                    predicted = model(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE))
+                optimiser.zero_grad(set_to_none=True)
+                torch.mean((eps - predicted.float()) ** 2).backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+                optimiser.step()
+                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 0.002)
+
+            product, product_work = plain_product(TYPES[name])
+            seconds = fastest_of(dict(product=product, step=step), 8)
+            scores[f"{size} {name}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],
+                                        "share of a product": operations(step) / seconds["step"] / (product_work / seconds["product"])}
+    return scores
+
+
+def samplers(_):
+    """Seconds of motion a second: each sampler for one clip of 20 s at the small size, then batches, chunks, and the paper's size with 20 steps."""
+    speech = {size: torch.randn(8, FRAMES, SIZES[size]["speech_dim"], device=DEVICE) for size in SIZES}
+    scores, schedule = {}, diffmotion.NoiseSchedule()
+
+    def model(size, dtype):
+        network = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)).eval().to(DEVICE)
+        for weight in network.parameters():
+            weight.data = weight.data.to(dtype)
+        return network
+
+    def times_real(runs, clips=1, times=5):
+        return {name: clips * FRAMES / 20 / seconds for name, seconds in fastest_of(runs, times).items()}
+
+    small, settings = model("small", torch.float32), dict(steps=sample.STEPS, guidance=sample.GUIDANCE)
+    scores["small, 10 steps with guidance"] = times_real({name: lambda name=name: diffmotion.generate(small, schedule, speech["small"][:1], name, **settings)
+                                                          for name in diffmotion.SAMPLERS})
+    scores["small, without guidance"] = times_real({"ddim": lambda: diffmotion.generate(small, schedule, speech["small"][:1], steps=sample.STEPS)})
+    scores["small, 8 clips in a batch"] = times_real({"ddim": lambda: diffmotion.generate(small, schedule, speech["small"], **settings)}, clips=8, times=2)
+    scores["small, in chunks"] = times_real({f"{chunk} frames": lambda chunk=chunk: list(diffmotion.generate_stream(small, schedule, speech["small"][:1], chunk=chunk, **settings))
+                                             for chunk in (10, 20, 50, 200)}, times=2)
+    name = "bfloat16" if data.has_bf16(DEVICE) else "float32"    # as sample.py chooses
+    network = model("paper", TYPES[name])
+    runs = [("20 steps", "ddim", 20)] + [("1000 steps", "ddpm", 1000)] * (DEVICE == "cuda")
+    for compiled in (False, True)[:1 + (DEVICE == "cuda")]:
+        if compiled:
+            network.denoise = torch.compile(network.denoise, mode="reduce-overhead")
+        for what, sampler, steps in runs:
+            list(diffmotion.generate_stream(network, schedule, speech["paper"][:1], sampler, 3, chunk=FRAMES))           # warm
+            seconds = fastest(lambda: diffmotion.generate(network, schedule, speech["paper"][:1], sampler, steps), 1, warm=False)
+            scores[f"paper's size, {what} of {sampler}, {name}{', --compile' * compiled}"] = {"seconds for 20 s": seconds, "times real": 20 / seconds}
+    return scores
+
+
+def hearing(_, seconds=30):
+    """Rows a second (20 are a second of speech) and how many times as fast as it was spoken."""
+    waveform = torch.from_numpy(puppet.speak(puppet.speaker(0), puppet.script(puppet.speaker(0), "calm", float(seconds), np.random.default_rng(0)), float(seconds),
+                                             np.random.default_rng(1)).astype(np.float32))
+    runs = {kind: lambda features=SpeechFeatures(kind): features(waveform) for kind in ("mel", "mfcc")}
+    wavlm = torchaudio.models.wavlm_base().eval().to(DEVICE)
+
+    def wavlm_rows():
+        return torch.cat(list(wavlm_loader.motion_frames(wavlm_loader.hear(wavlm, waveform, [12]), 50, 0.0125, 20, 20 * seconds)))
+
+    took = fastest_of(runs, 3) | fastest_of({"wavlm": wavlm_rows}, 1)
+    return {kind: {"rows a second": 20 * seconds / s, "times real": seconds / s} for kind, s in took.items()}
 
 
 class AnonymousMemory(threading.Thread):
@@ -195,32 +339,66 @@ def print_scores(scores, indent=2):
     """Nested scores as indented lines; a dictionary of numbers alone is one line."""
     for name, score in scores.items():
         if not isinstance(score, dict):
-            print(f"{' ' * indent}{name:<28}{score:10.3f}")
+            print(f"{' ' * indent}{name:<28} {score:10.3f}" if not isinstance(score, str) else f"{' ' * indent}{name:<28} {score}")
         elif any(isinstance(value, dict) for value in score.values()):
             print(f"{' ' * indent}{name}")
             print_scores(score, indent + 2)
         else:
-            print(f"{' ' * indent}{name:<28}" + "  ".join(f"{key} {value:.2f}" for key, value in score.items()))
+            print(f"{' ' * indent}{name:<28} " + "  ".join(f"{key} {value:.3g}" for key, value in score.items()))
+
+
+def table(results):
+    """The README's table, Markdown, of what a run of all has measured."""
+    steps, train, motion, heard, bvh = (results[name] for name in ("step_times", "training", "samplers", "hearing", "read_one_minute"))
+    print("| a pass for 20 s of motion | float32 | bfloat16 | joint adaLN (bfloat16) | share of a plain product's rate: float32, bfloat16 |\n|---|---|---|---|---|")
+    for size in SIZES:
+        single, half = steps[f"{size} float32"], steps[f"{size} bfloat16"]
+        print(f"| {size} | {1e3 * single['split']:.3g} ms | {1e3 * half['split']:.3g} ms | {half['joint takes times as long']:.2f} times as long | "
+              f"{single['share of a product']:.2f}, {half['share of a product']:.2f} |")
+    print("\n| what | how fast |\n|---|---|")
+    for name, score in train.items():
+        if isinstance(score, dict):
+            print(f"| training, {name} | {score['windows a second']:.0f} windows a second, {score['share of a product']:.2f} of a plain product's rate |")
+    for name, score in motion.items():
+        if isinstance(score, dict):
+            print(f"| {name} | " + ", ".join(f"{key}: {value:.3g}" for key, value in score.items()) + (" times real time |" if "times real" not in score else " |"))
+    print("| hearing, times real time | " + ", ".join(f"{kind}: {score['times real']:.3g}" for kind, score in heard.items() if isinstance(score, dict)) + " |")
+    print(f"| BVH of 75 joints, 120 fps | read at 20 fps: {bvh['megabytes_a_second_at_20_fps']:.0f} MB/s, all of it: {bvh['megabytes_a_second_all_frames']:.0f} MB/s, "
+          f"written: {bvh['megabytes_a_second_written']:.0f} MB/s |")
+    print("| most memory held | " + ", ".join(f"{name}: {score['peak_megabytes']:.0f} MB" for name, score in results.items() if "peak_megabytes" in score) + " |")
 
 
 def main():
-    measured = [read_one_minute, prepare_half_an_hour, find_lags]
+    measured = [step_times, training, samplers, hearing, read_one_minute, prepare_half_an_hour, find_lags]
     parser = data.Parser(prog="bench.py", description="Measure how fast this machine does it; results/bench-MACHINE.json.")
-    parser.add_argument("only", nargs="*", help="which of " + ", ".join(f.__name__ for f in measured) + " (default: all)")
+    parser.add_argument("only", nargs="*", help="which of " + ", ".join(f.__name__ for f in measured) + " (default: all); or table, to print the README's table of the last run")
     args = parser.parse_args()
-    unknown = set(args.only) - {f.__name__ for f in measured}
+    unknown = set(args.only) - {f.__name__ for f in measured} - {"table"}
     if unknown:
         parser.error(f"nothing is called {sorted(unknown)[0]!r}")
     path = Path("results") / f"bench-{machine()}.json"
     path.parent.mkdir(exist_ok=True)
     results = json.loads(path.read_text()) if path.exists() else {}
     for function in tqdm([f for f in measured if f.__name__ in (args.only or [f.__name__])], desc="measuring", disable=None):
+        memory = AnonymousMemory() if Path("/proc/self/status").exists() else None
         with tempfile.TemporaryDirectory() as folder:
             results[function.__name__] = function(Path(folder))
+        if memory:
+            memory.stop.set()
+            results[function.__name__]["peak_megabytes"] = memory.most
+        if DEVICE == "cuda":
+            results[function.__name__]["peak_gpu_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
+            torch.cuda.reset_peak_memory_stats()
         print(function.__name__)
         print_scores(results[function.__name__])
+        results["machine"] = {"device": torch.cuda.get_device_name() if DEVICE == "cuda" else machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
         with written_beside(path) as beside:
             beside.write_text(json.dumps(results, indent=1, default=float) + "\n")
+    missing = [f.__name__ for f in measured[:5] if f.__name__ not in results]
+    if "table" in args.only and missing:
+        parser.error(f"{path}: has no {missing[0]} yet; run python bench.py")
+    if not missing:
+        table(results)
     print(path)
 
 
