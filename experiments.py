@@ -172,12 +172,12 @@ def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
     return scores
 
 
-SAMPLER_STEPS = {"ddim": (5, 8, 10, 15, 25, 50, 100), "dpmpp": (5, 8, 10, 15, 25, 50, 100), "ddpm": (5, 10, 25, 50, 100, 250, 1000)}
+SAMPLER_STEPS = {"ddim": (5, 8, 10, 15, 25, 50, 100), "dpmpp": (5, 8, 10, 15, 25, 50, 100), "ddpm": (5, 10, 25, 50, 100, 1000)}
 
 
 def choosing():
     """Takes to choose settings by, of another seed than those that are reported on."""
-    return corpus("puppet-77", train=0, valid=12, test=0, seed=77)
+    return corpus("puppet-77", train=0, valid=6, test=0, seed=77)
 
 
 def samplers(args):
