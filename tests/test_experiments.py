@@ -184,9 +184,9 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     labels = {row["label"]: row for row in report["rows"]}
     assert labels["MFCC"]["scores"]["beat_f1"]["each"] and "not run" in labels["WavLM, last layer"]["not_run"]
     assert "not run" in first.stdout and (tmp_path / "results/experiments/features.png").stat().st_size > 5000
-    mfcc = torch.load(tmp_path / "runs/experiments/mfcc-2-0/model.pt", weights_only=True)
+    mfcc = torch.load(tmp_path / "runs/experiments/mfcc-2x4-0/model.pt", weights_only=True)
     assert mfcc["speech"]["kind"] == "mfcc"
-    before = (tmp_path / "runs/experiments/mfcc-2-0/model.pt").stat().st_mtime_ns
+    before = (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns
     second = run()
     assert second.stdout == first.stdout and "training" not in second.stderr
-    assert (tmp_path / "runs/experiments/mfcc-2-0/model.pt").stat().st_mtime_ns == before
+    assert (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns == before
