@@ -69,6 +69,13 @@ def has_bf16(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def send(tensor, device):
+    """A tensor to the device. From pinned memory the copy runs beside the GPU's work; from any other the GPU would be waited for."""
+    if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def run_script(main):
     """Run main(). What the user can mend becomes one line on standard error and exit status 2; a bug keeps its traceback."""
     try:
@@ -428,19 +435,20 @@ class Corpus:
         start = self.starts[torch.randint(len(self.starts), (size,), generator=generator)]
         opening = self.openings[torch.randint(len(self.openings), (size,), generator=generator)]
         start = torch.where(torch.rand(size, generator=generator) < 1 / 8, opening, start)
-        at = (start[:, None] + torch.arange(self.frames)).to(self.pose.device)               # [B, F]
-        pose = self.pose[at].to(self.device)                                                 # [B, F, P]
+        at = send(start[:, None] + torch.arange(self.frames), self.pose.device)              # [B, F]
+        pose = send(self.pose[at], self.device)                                              # [B, F, P]
         if self.speech is not None:
-            speech = self.speech[at.to(self.speech.device)].to(self.device)                  # [B, F, S]
+            speech = send(self.speech[at], self.device)                                      # [B, F, S]
         else:
             windows = []
             for n in start.tolist():
                 take = bisect.bisect(self.firsts, n) - 1
                 windows.append(self.speeches[take][n - self.firsts[take]:][:self.frames])    # [F, S]
-            speech = ((torch.stack(windows).float() - self.speech_scale[0]) / self.speech_scale[1]).to(self.device)
+            speech = (torch.stack(windows).float() - self.speech_scale[0]) / self.speech_scale[1]            # [B, F, S]
+            speech = send(speech, self.device)
         if self.codec.swap is not None:
-            swap, sign = (torch.from_numpy(x).to(self.device) for x in (self.codec.swap, self.codec.sign))
-            flip = (torch.rand(size, generator=generator) < 0.5).to(self.device)
+            swap, sign = (send(torch.from_numpy(x), self.device) for x in (self.codec.swap, self.codec.sign))
+            flip = send(torch.rand(size, generator=generator) < 0.5, self.device)
             pose = torch.where(flip[:, None, None], pose[..., swap] * sign, pose)            # [B, F, P]
         return pose, speech
 

@@ -10,24 +10,31 @@ mean squared error (equation 14 of Ho et al. 2020). What lands in --out:
     sample-N.png    what the model does after N steps to a held-out take
     layers.png      how much of each layer of WavLM the model takes, for --layer sum
     scores.json     the puppet's scores, at the end
+
+Several GPUs of one machine share each batch:   torchrun --nproc-per-node 4 train.py --data FOLDER ...
+The run is the same, up to rounding, on any number of them.
 """
 import argparse
 import copy
 import json
 import math
+import os
 import shlex
 import signal
 import time
 from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import evaluate
 from baselines import MODELS
-from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, has_bf16, load_take, run_script, usable_takes
+from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
@@ -41,7 +48,7 @@ class Settings:
     features: str = "mel"           # what is heard: mel, mfcc or wavlm (the paper's)
     out: str = "runs/puppet"        # folder for the checkpoint, the pictures and the scores
     steps: int = 3600               # optimiser steps; what two cores do in seven to eight minutes
-    batch: int = 8                  # windows a step: many small steps go further in ten minutes than few large ones (authors: 36)
+    batch: int = 8                  # windows a step, of all GPUs together: many small steps go further in ten minutes than few large ones (authors: 36)
     window: int = 160               # frames a window: 8 s, two or three phrases of the puppet (the authors': 400)
     model: str = "diffmotion"       # or what it is compared with, baselines.py: add, concat, none, direct (give it --memory 0), frames
     width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
@@ -67,6 +74,7 @@ class Settings:
     save_every: int = 250           # steps between checkpoints
     picture_every: int = 1000       # steps between pictures of a sample
     device: str = "cuda" if torch.cuda.is_available() else "cpu"   # cpu or cuda
+    compile: bool = False           # let torch.compile fuse the network's small operations: a minute at the start, for long runs on a GPU
     wavlm_checkpoint: str = ""      # WavLM Base+ weights, for --features wavlm: torchaudio's, Microsoft's or Hugging Face's file
     layer: str = "last"             # which layer of WavLM: last (the paper's), 0 to 12, or sum (all, with learned shares)
     cache: str = CACHE              # folder that keeps WavLM's features from run to run
@@ -154,6 +162,7 @@ def plot_layers(path, shares):
     plt.close(figure)
 
 
+HERE_AND_NOW = ("out", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may have otherwise than the first
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
@@ -168,11 +177,26 @@ def main():
         before = Settings(**saved["training"]["settings"])
         for field in fields(Settings):               # a setting given with --resume must not be ignored in silence
             given, old = getattr(settings, field.name), getattr(before, field.name)
-            if given not in (field.default, old) and field.name not in ("out", "device", "wavlm_checkpoint", "cache"):
+            if given not in (field.default, old) and field.name not in HERE_AND_NOW:
                 raise CheckpointError(f"--{field.name.replace('_', '-')} {given}: the run in {out} was started with {old}; leave it out, or start anew in another --out")
-        settings = Settings(**{**asdict(before), "out": settings.out, "device": settings.device, "wavlm_checkpoint": settings.wavlm_checkpoint, "cache": settings.cache})
+        settings = Settings(**{**asdict(before), **{name: getattr(settings, name) for name in HERE_AND_NOW}})
     s = settings
+    # torchrun starts this script once a GPU and says by these variables how many there are and which one this is. Each draws
+    # the whole batch from the same seed and takes its share; DistributedDataParallel averages the gradients.
+    ranks, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    if s.batch % ranks:
+        raise CheckpointError(f"--batch {s.batch} does not divide among {ranks} processes; give a multiple of that")
+    if ranks > 1:
+        if s.device == "cuda":
+            s.device = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(s.device)
+        # a day: the others wait while the first one writes the cache of WavLM's features
+        dist.init_process_group("nccl" if s.device.startswith("cuda") else "gloo", timeout=timedelta(days=1))
+    say = print if rank == 0 else lambda *_: None
+    mine = slice(rank * s.batch // ranks, (rank + 1) * s.batch // ranks)
     out.mkdir(parents=True, exist_ok=True)
+    if rank > 0:                                     # the first one writes the puppet and the cache, the others read them
+        dist.barrier()
     if s.data == "puppet" and not evaluate.PUPPET.exists():
         import puppet
         puppet.write_corpus(evaluate.PUPPET)
@@ -182,10 +206,12 @@ def main():
     # ---- data: on the device, or on disk where there is more of it -----------------------------------------------------------
     features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, s.device)
     corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache).to(s.device, s.window)
-    print(f"{len(corpus.poses)} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
+    if ranks > 1 and rank == 0:
+        dist.barrier()
+    say(f"{len(corpus.poses)} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
     if s.features == "wavlm":
         size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
-        print(f"{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {size / 1e6 / corpus.seconds * 3600:.0f} MB an hour of speech")
+        say(f"{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {size / 1e6 / corpus.seconds * 3600:.0f} MB an hour of speech")
 
     # ---- model -----------------------------------------------------------------------------------------------
     torch.manual_seed(s.seed)
@@ -201,7 +227,7 @@ def main():
     optimiser = torch.optim.AdamW([dict(params=matrices, weight_decay=s.weight_decay), dict(params=others, weight_decay=0.0)],
                                   lr=s.lr, betas=(0.9, 0.99), fused=True)
     bf16 = has_bf16(s.device)
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
+    say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
     first, losses = 0, []                            # losses: mean of every CHECK_EVERY steps
     if saved:
         if DiffMotionConfig(**saved["model"]) != model.config:
@@ -215,27 +241,36 @@ def main():
     example = (pairs["valid"] or corpus.pairs)[0]    # the take that the pictures show
     example_speech = load_take(*example)[1][:12 * 16_000]
 
+    predict = model
+    if ranks > 1:                                    # some baselines have parts that they do not use
+        predict = DistributedDataParallel(predict, device_ids=[s.device] if s.device.startswith("cuda") else None, find_unused_parameters=s.model != "diffmotion")
+    if s.compile:
+        # Between two matrix products stand a norm, a scale, a shift, a gate: each reads and writes all of x, and costs a launch. The compiler
+        # makes one kernel of each such row. All windows have one length, so it compiles once. The weights stay where they are, in `model`.
+        predict = torch.compile(predict)
+
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
     for sign in (signal.SIGINT, signal.SIGTERM):     # Ctrl-C or kill: finish the step, save, go; the second time at once
         signal.signal(sign, lambda number, _: (asked_to_stop.append(number), signal.signal(number, signal.SIG_DFL)))
     started, recent = time.time(), []
     model.train()
-    bar = tqdm(range(first, s.steps), initial=first, total=s.steps, desc="training", unit="step", smoothing=0.05)
+    bar = tqdm(range(first, s.steps), initial=first, total=s.steps, desc="training", unit="step", smoothing=0.05, disable=rank > 0)
     for step in bar:
         # Each step draws from a seed of its own, so that a resumed run draws what the killed one would have drawn.
         random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         pose, speech = corpus.batch(s.batch, random)                         # [B, F, P], [B, F, S]
         x0 = model.innovations(pose)                                         # [B, F, P]
-        t = torch.randint(s.diffusion_steps, (s.batch,), generator=random).to(s.device)
-        eps = torch.randn(x0.shape, generator=random).to(s.device)           # [B, F, P]
-        withheld = (torch.rand(s.batch, generator=random) < s.drop).to(s.device)
+        t = send(torch.randint(s.diffusion_steps, (s.batch,), generator=random), s.device)
+        eps = send(torch.randn(x0.shape, generator=random), s.device)        # [B, F, P]
+        withheld = send(torch.rand(s.batch, generator=random) < s.drop, s.device)
+        x0, speech, t, eps, withheld = (whole[mine] for whole in (x0, speech, t, eps, withheld))             # [B / GPUs, ...]
 
         x_t = schedule.add_noise(x0, t, eps)
         target = x0 if s.model == "direct" else eps                          # least squares, a baseline, has no noise to predict
         shown = [x0] if s.model == "frames" else []                          # and frame by frame is taught by the recorded frames
         with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
-            predicted = model(x_t, t, speech, withheld, *shown)                 # [B, F, P]
+            predicted = predict(x_t, t, speech, withheld, *shown)            # [B, F, P]
         loss = torch.mean((target - predicted.float()) ** 2)
 
         optimiser.zero_grad(set_to_none=True)
@@ -252,7 +287,12 @@ def main():
         done = step + 1
         if done % CHECK_EVERY and done < s.steps:
             continue
-        values, recent = torch.stack(recent).tolist(), []
+        recent.append(recent[0].new_tensor(len(asked_to_stop)))
+        values, recent = torch.stack(recent), []
+        if ranks > 1:                                # the mean of all, and all stop at the same step
+            dist.all_reduce(values)
+            values /= ranks
+        *values, stop = values.tolist()
         bad = next((n for n, value in enumerate(values) if not math.isfinite(value)), None)
         if bad is not None:
             bar.close()
@@ -260,15 +300,19 @@ def main():
             raise CheckpointError(f"the loss is not a number at step {done - len(values) + bad}; {kept}; try a smaller --lr, now {s.lr:g}")
         losses.append(sum(values) / len(values))
         bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
-        if asked_to_stop or done % s.save_every < CHECK_EVERY or done == s.steps:
+        if rank == 0 and (stop or done % s.save_every < CHECK_EVERY or done == s.steps):
             save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
                 settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
-        if asked_to_stop:
+        if stop:
             bar.close()
             raise SystemExit(f"stopped after {done} steps and saved; continue with: python train.py --out {shlex.quote(str(out))} --resume")
-        if done % s.picture_every < CHECK_EVERY and done < s.steps:
+        if rank == 0 and done % s.picture_every < CHECK_EVERY and done < s.steps:
             picture = generator(generator.hear(example_speech), seed=s.seed)[0]
             plot_motion(out / f"sample-{done}.png", f"{example[0].stem} after {done} steps", picture, example_speech)
+    if ranks > 1:
+        dist.destroy_process_group()
+    if rank > 0:                                     # pictures and scores are the first one's work
+        return
     print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps -> {out / 'last.pt'}")
     plot_loss(out / "loss.png", losses, CHECK_EVERY)
     if features.layers > 1:

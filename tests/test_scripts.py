@@ -347,3 +347,25 @@ def test_the_shipped_model_beats_on_the_energy_onsets_of_real_speech(path):
 def test_the_shipped_model_is_small_and_carries_no_training_state():
     path = ROOT / "pretrained" / "puppet.pt"
     assert path.stat().st_size < 5e6 and "training" not in sample.read_checkpoint(path)
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path):
+    """torchrun with gloo on the CPU: each takes half of every batch, and losses and weights are those of one process with all of it."""
+    common = ["--data", tiny_corpus, "--steps", 20, "--save-every", 20, *TINY, "--warmup", 5]
+    alone = run("train.py", *common, "--out", tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 0, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    both = subprocess.run([*map(str, [*launch, ROOT / "train.py", *common, "--out", tmp_path / "two"])], capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"})
+    assert both.returncode == 0, both.stderr[-2000:]
+    assert both.stdout.count("parameters, cpu") == 1, "one of them speaks"
+    one, two = last(tmp_path / "one")["training"], last(tmp_path / "two")["training"]
+    assert np.allclose(one["losses"], two["losses"], rtol=2e-3) and one["losses"][0] != one["losses"][1]
+    moved = {name: (weight - one["weights"][name]).abs().max().item() for name, weight in two["weights"].items()}
+    assert max(moved.values()) < 5e-3, max(moved, key=moved.get)             # 20 steps of at most 1e-3 moved them up to 2e-2
+
+
+def test_a_batch_that_does_not_divide_among_the_processes_gets_one_line(tiny_corpus, tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), "--data", str(tiny_corpus), "--out", str(tmp_path / "o"), *map(str, TINY)], capture_output=True, text=True,
+                          env={**os.environ, "WORLD_SIZE": "3", "RANK": "0"})
+    assert_one_error_line(done, "--batch 4", "3 processes")
