@@ -325,3 +325,13 @@ def test_precision_is_chosen_by_width_and_processor(tiny_run, monkeypatch):
         monkeypatch.setattr(sample, "BF16_WIDTH", width)
         monkeypatch.setattr(sample, "has_bf16", lambda device: has)
         assert sample.load_generator(tiny_run / "last.pt", precision="auto").model.final.weight.dtype == expected     # 32 wide
+
+
+def test_the_compiled_network_gives_the_motion_of_the_plain_one(tmp_path, monkeypatch):
+    """Half a minute of compiling, for one block."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))             # what another run has compiled proves nothing
+    model, schedule, speech = small_model(depth=1), NoiseSchedule(), torch.randn(1, 20, 5)
+    plain = dm.generate(model, schedule, speech, steps=4, guidance=1.5)
+    sample.compiled(sample.Generator(model, schedule, None, None, None), graphs=True)
+    assert model.denoise is not dm.DiffMotion.denoise and hasattr(model.denoise, "_torchdynamo_orig_callable")
+    assert torch.allclose(dm.generate(model, schedule, speech, steps=4, guidance=1.5), plain, rtol=1e-4, atol=1e-4)
