@@ -14,6 +14,7 @@ The beat detector is motion.find_strokes. On other corpora, and with --speech on
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,13 @@ from tqdm import tqdm
 
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
-from metrics import onset_hits, puppet_scores
-from motion import find_strokes, resample, written_beside
+from metrics import fit_reference, mean, onset_hits, puppet_scores, report
+from motion import find_strokes, read_bvh, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
 
 PUPPET = Path("corpora/puppet")
+FITTED = 24              # training takes that features are fitted on: of the puppet 24 minutes, 1400 windows for 32 dimensions
 
 
 # ------------------------------------------------------------------------------------------------
@@ -47,24 +49,72 @@ def generate_for(generator, waveforms, seed, desc, **settings):
     return motions
 
 
-def evaluate(generator, pairs, seed=0, **settings):
-    """Scores of the generator on (bvh, sound) pairs: the puppet's if answers lie beside them, else the onset score."""
-    takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
-    truth = [resample(motion, generator.codec.fps) for motion, _ in takes]   # the detector must see both at one rate
-    waveforms = [waveform for _, waveform in takes]
-    made = generate_for(generator, waveforms, seed, "generating", **settings)
-    answer_files = [bvh.with_suffix(".json") for bvh, _ in pairs]
-    if all(f.exists() for f in answer_files):
-        answers = [json.loads(f.read_text()) for f in answer_files]
-        other = generate_for(generator, waveforms, seed + 1, "generating with another seed", **settings)
-        return puppet_scores(made, other, truth, answers)
+def flat_scores(made, truth, waveforms, answers=None, seed=0):
+    """Scores by their short names, {name: mean over seeds}. made: [seeds][takes]; two seeds or more where there are answers.
+
+    With answers the puppet's scores, each seed with the next as the other one; else whether strokes fall on energy onsets.
+    """
+    if answers:
+        each = [puppet_scores(made[n], made[(n + 1) % len(made)], truth, answers) for n in range(len(made))]
+        return {name: mean([scores[name] for scores in each]) for name in each[0]}
     rng = np.random.default_rng(seed)
     scores = {}
-    for name, motions in (("", made), ("_truth", truth)):
-        hits = np.array([onset_hits([find_strokes(m)[0]], w, rng) for m, w in zip(motions, waveforms)])
+    for name, motions in (("", made), ("_truth", [truth])):
+        strokes = [[find_strokes(m)[0] for m in takes] for takes in motions]
+        hits = np.array([onset_hits([s], w, rng) for takes in strokes for s, w in zip(takes, waveforms)])
         scores.update({f"onset_hits{name}": hits[:, 0].mean(), f"onset_hits{name}_shifted": hits[:, 1].mean(),
-                       f"strokes_per_minute{name}": 60 * sum(len(find_strokes(m)[0]) for m in motions) / sum(len(m) * m.frame_time for m in motions)})
+                       f"strokes_per_minute{name}": 60 * sum(len(s) for takes in strokes for s in takes) / sum(len(m) * m.frame_time for takes in motions for m in takes)})
     return {name: float(score) for name, score in scores.items()}
+
+
+def read_held_out(pairs, fps):
+    """(bvh, sound) pairs -> (Motions at fps, waveforms, answers or None if not all takes have them). The detector must see all at one rate."""
+    takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
+    files = [bvh.with_suffix(".json") for bvh, _ in pairs]
+    answers = [json.loads(f.read_text()) for f in files] if all(f.exists() for f in files) else None
+    return [resample(motion, fps) for motion, _ in takes], [waveform for _, waveform in takes], answers
+
+
+def evaluate(generator, pairs, seed=0, **settings):
+    """A quick look at one model, as at the end of training: flat_scores of one seed (and the next, for the puppet's hand_agreement)."""
+    truth, waveforms, answers = read_held_out(pairs, generator.codec.fps)
+    made = [generate_for(generator, waveforms, seed, "generating", **settings)]
+    if answers:
+        made.append(generate_for(generator, waveforms, seed + 1, "generating with another seed", **settings))
+        return puppet_scores(*made, truth, answers)
+    return flat_scores(made, truth, waveforms, seed=seed)
+
+
+def corpus_reference(parts, part="test", fps=20, cache=CACHE):
+    """What all models on a corpus are held against -> metrics.Reference. parts: of find_pairs; part: the takes that are judged.
+
+    "Other truth" is as many training takes as are judged, spread evenly over the list; which for the puppet is the same speakers and moods.
+    What is fitted, is fitted on at most FITTED of the other training takes, two minutes of each, so that a corpus of days needs no more memory
+    than a small one. Where there are too few takes for both, the same do for both, and `how` says so.
+    """
+    def spread(takes, count):
+        return [takes[n] for n in np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int)] if takes else []
+
+    truth, waveforms, answers = read_held_out(parts[part], fps)
+    train = [pair for pair in parts["train"] if pair not in parts[part]] or parts["train"]
+    if not train:
+        raise CorpusError(f"{parts[part][0][0]}: there are no training takes beside it to compare with; put the other takes of the corpus in the same folder")
+    others = spread(train, len(truth))
+    fitted = spread([pair for pair in train if pair not in others] if len(train) >= 2 * len(others) else train, FITTED)
+
+    def read(pairs, desc):
+        motions = [read_bvh(bvh, fps) for bvh, _ in tqdm(pairs, desc=desc, unit="take", disable=None)]
+        return [replace(m, rotations=m.rotations[:120 * fps], positions=m.positions[:120 * fps]) for m in motions]
+
+    reference = fit_reference(read(fitted, "reading training takes"), read(others, "reading other takes"), truth, waveforms, answers, cache)
+    reference.how.update(fitted_on=[bvh.stem for bvh, _ in fitted], other_truth=[bvh.stem for bvh, _ in others], other_truth_was_fitted_on=any(p in fitted for p in others))
+    return reference
+
+
+def evaluate_fully(generator, reference, seeds=range(3), **settings):
+    """(flat scores, metrics.report) of a generator against a reference: the means over `seeds` of the sampler, and the whole table."""
+    made = [generate_for(generator, reference.waveforms, seed, f"generating, seed {seed}", **settings) for seed in seeds]
+    return flat_scores(made, reference.truth, reference.waveforms, reference.answers), report(made, reference)
 
 
 def evaluate_speech(generator, paths, seeds=range(5), **settings):
@@ -93,6 +143,27 @@ def print_table(scores):
             print(f"  {name:<28}{score:>8.3f}   {GOALS.get(name, '')}".rstrip())
 
 
+def print_report(table):
+    """metrics.report as a table: a row a metric. A dash stands for what is not defined."""
+    def number(value):
+        return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+
+    print(f"{'metric':<26}{'model':>9} {'± spread':<9}{'truth':>9}{'mean pose':>11}{'shuffled':>10}   goal or unit")
+    for name, row in table.items():
+        spread = "" if np.isnan(row["spread"]) else f"± {number(row['spread'])}"
+        model = "not defined" if np.isnan(row["model"]) else f"{number(row['model']):>9} {spread}"
+        print(f"{name:<26}{model:<19}{number(row['truth']):>9}{number(row['mean_pose']):>11}{number(row.get('shuffled', np.nan)):>10}   {GOALS.get(name, row['unit'])}".rstrip())
+
+
+def finite(value):
+    """The same with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: finite(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
 def parse():
     """The command line."""
     parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.")
@@ -106,7 +177,8 @@ def parse():
     parser.add_argument("--sampler", default="ddim", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds: scores are means over them, and the spread is theirs (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
     parser.add_argument("--cache", default=CACHE, help="folder that keeps WavLM's features (default: %(default)s)")
@@ -115,6 +187,8 @@ def parse():
         args.data = "puppet"
     if args.steps < 1:
         parser.error(f"--steps must be at least 1, not {args.steps}")
+    if args.seeds < 2:
+        parser.error(f"--seeds must be at least 2, not {args.seeds}: one seed has neither spread nor diversity")
     return args
 
 
@@ -123,24 +197,29 @@ def main():
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
     generator.cache = args.cache
     settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance)
-    scores = {}
+    scores, table, how = {}, {}, {}
     if args.data:
         folder = PUPPET if args.data == "puppet" else Path(args.data)
         if args.data == "puppet" and not folder.exists():
             import puppet
             puppet.write_corpus(folder)
-        pairs = usable_takes(find_pairs(folder, args.test, args.skip)[args.part], args.skip)
-        if not pairs:
+        parts = find_pairs(folder, args.test, args.skip)
+        parts[args.part] = usable_takes(parts[args.part], args.skip)
+        if not parts[args.part]:
             raise CorpusError(f"{folder}: has no takes held out for '{args.part}'; make a folder {args.part}/ in it, or choose another --part")
-        scores = evaluate(generator, pairs, args.seed, **settings)
+        reference = corpus_reference(parts, args.part, generator.codec.fps, args.cache)
+        scores, table = evaluate_fully(generator, reference, range(args.seed, args.seed + args.seeds), **settings)
+        how = reference.how
+        print_report(table)
+        print()
     if args.speech:
         scores["speech"] = evaluate_speech(generator, args.speech, **settings)
     print_table(scores)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        report = dict(scores=scores, checkpoint=str(args.checkpoint), data=args.data, part=args.part, seed=args.seed, **settings)
+        written = dict(scores=scores, table=table, how=how, checkpoint=str(args.checkpoint), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
         with written_beside(args.json) as beside:
-            beside.write_text(json.dumps(report, indent=1) + "\n")
+            beside.write_text(json.dumps(finite(written), indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":
