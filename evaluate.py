@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
-from metrics import fit_reference, mean, onset_hits, puppet_scores, report
+from metrics import PUPPET_SCORES, fit_reference, onset_hits, puppet_scores, report
 from motion import find_strokes, read_bvh, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
@@ -49,24 +49,6 @@ def generate_for(generator, waveforms, seed, desc, **settings):
     return motions
 
 
-def flat_scores(made, truth, waveforms, answers=None, seed=0):
-    """Scores by their short names, {name: mean over seeds}. made: [seeds][takes]; two seeds or more where there are answers.
-
-    With answers the puppet's scores, each seed with the next as the other one; else whether strokes fall on energy onsets.
-    """
-    if answers:
-        each = [puppet_scores(made[n], made[(n + 1) % len(made)], truth, answers) for n in range(len(made))]
-        return {name: mean([scores[name] for scores in each]) for name in each[0]}
-    rng = np.random.default_rng(seed)
-    scores = {}
-    for name, motions in (("", made), ("_truth", [truth])):
-        strokes = [[find_strokes(m)[0] for m in takes] for takes in motions]
-        hits = np.array([onset_hits([s], w, rng) for takes in strokes for s, w in zip(takes, waveforms)])
-        scores.update({f"onset_hits{name}": hits[:, 0].mean(), f"onset_hits{name}_shifted": hits[:, 1].mean(),
-                       f"strokes_per_minute{name}": 60 * sum(len(s) for takes in strokes for s in takes) / sum(len(m) * m.frame_time for takes in motions for m in takes)})
-    return {name: float(score) for name, score in scores.items()}
-
-
 def read_held_out(pairs, fps):
     """(bvh, sound) pairs -> (Motions at fps, waveforms, answers or None if not all takes have them). The detector must see all at one rate."""
     takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
@@ -76,13 +58,19 @@ def read_held_out(pairs, fps):
 
 
 def evaluate(generator, pairs, seed=0, **settings):
-    """A quick look at one model, as at the end of training: flat_scores of one seed (and the next, for the puppet's hand_agreement)."""
+    """A quick look at one model, as at the end of training: scores of one seed, the puppet's if answers lie beside the takes, else the onset score."""
     truth, waveforms, answers = read_held_out(pairs, generator.codec.fps)
-    made = [generate_for(generator, waveforms, seed, "generating", **settings)]
+    made = generate_for(generator, waveforms, seed, "generating", **settings)
     if answers:
-        made.append(generate_for(generator, waveforms, seed + 1, "generating with another seed", **settings))
-        return puppet_scores(*made, truth, answers)
-    return flat_scores(made, truth, waveforms, seed=seed)
+        other = generate_for(generator, waveforms, seed + 1, "generating with another seed", **settings)
+        return puppet_scores(made, other, truth, answers)
+    rng = np.random.default_rng(seed)
+    scores = {}
+    for name, motions in (("", made), ("_truth", truth)):
+        hits = np.array([onset_hits([find_strokes(m)[0]], w, rng) for m, w in zip(motions, waveforms)])
+        scores.update({f"onset_hits{name}": hits[:, 0].mean(), f"onset_hits{name}_shifted": hits[:, 1].mean(),
+                       f"strokes_per_minute{name}": 60 * sum(len(find_strokes(m)[0]) for m in motions) / sum(len(m) * m.frame_time for m in motions)})
+    return {name: float(score) for name, score in scores.items()}
 
 
 def corpus_reference(parts, part="test", fps=20, cache=CACHE):
@@ -112,9 +100,16 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE):
 
 
 def evaluate_fully(generator, reference, seeds=range(3), **settings):
-    """(flat scores, metrics.report) of a generator against a reference: the means over `seeds` of the sampler, and the whole table."""
+    """(flat scores by the names of `evaluate`, metrics.report) of a generator: the means over `seeds` of the sampler, and the whole table."""
     made = [generate_for(generator, reference.waveforms, seed, f"generating, seed {seed}", **settings) for seed in seeds]
-    return flat_scores(made, reference.truth, reference.waveforms, reference.answers), report(made, reference)
+    table = report(made, reference)
+    if reference.answers:
+        return {name: table[name]["model"] for name in PUPPET_SCORES}, table
+    scores = {}
+    for end, column in (("", "model"), ("_truth", "truth")):
+        scores.update({f"onset_hits{end}": table["onset_hits"][column], f"onset_hits{end}_shifted": table["onset_hits_shifted"][column],
+                       f"strokes_per_minute{end}": table["strokes_per_minute"][column]})
+    return scores, table
 
 
 def evaluate_speech(generator, paths, seeds=range(5), **settings):
@@ -150,6 +145,8 @@ def print_report(table):
 
     print(f"{'metric':<26}{'model':>9} {'± spread':<9}{'truth':>9}{'mean pose':>11}{'shuffled':>10}   goal or unit")
     for name, row in table.items():
+        if name.endswith("_truth") or name == "style_error_average":             # are columns here
+            continue
         spread = "" if np.isnan(row["spread"]) else f"± {number(row['spread'])}"
         model = "not defined" if np.isnan(row["model"]) else f"{number(row['model']):>9} {spread}"
         print(f"{name:<26}{model:<19}{number(row['truth']):>9}{number(row['mean_pose']):>11}{number(row.get('shuffled', np.nan)):>10}   {GOALS.get(name, row['unit'])}".rstrip())
