@@ -10,6 +10,9 @@ On the puppet, whose answers are known, each score asks one question of takes th
     hand_agreement        how often do two seeds choose the same hand for a phrase? 0.5 is a fair coin, as the rules say
     rest_error            do the hands rest in pauses? |their speed / the recorded motion's - 1|
 
+Before them it prints all of metrics.py with a floor and a ceiling: the model's mean and spread over three seeds of the sampler, the recorded
+motion (of Fréchet distances: other recorded takes), the mean pose held still, and the recorded motion with another take's speech.
+
 The beat detector is motion.find_strokes. On other corpora, and with --speech on single files, the question is
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """

@@ -80,8 +80,10 @@ def test_the_autoencoder_reconstructs_better_than_the_mean_and_depends_on_traini
     error = lambda x, y: np.sqrt(np.mean((x - y) ** 2))
     assert error(features.reconstruction(held_out), held_out) < 0.5 * error(seen.mean(axis=0), held_out)
     state = torch.get_rng_state()
-    again = metrics.fit_windows(seen)
+    metrics.fit_windows(seen[:40])
     assert torch.equal(state, torch.get_rng_state()), "the caller's random numbers stay as they were"
+    torch.rand(3)
+    again = metrics.fit_windows(seen)
     assert np.allclose(features.code(held_out), again.code(held_out), atol=1e-4), "the same seed gives the same network"
     kept = metrics.fit_windows(seen, tmp_path)
     assert np.array_equal(features.code(held_out), kept.code(held_out)) and len(list(tmp_path.iterdir())) == 1
