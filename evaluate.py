@@ -28,7 +28,7 @@ from tqdm import tqdm
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
 from metrics import PUPPET_SCORES, fit_reference, onset_hits, puppet_scores, report
-from motion import find_strokes, read_bvh, resample, written_beside
+from motion import BvhError, find_strokes, read_bvh, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
 
@@ -77,12 +77,13 @@ def evaluate(generator, pairs, seed=0, **settings):
     return {name: float(score) for name, score in scores.items()}
 
 
-def corpus_reference(parts, part="test", fps=20, cache=CACHE):
+def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     """What all models on a corpus are held against -> metrics.Reference. parts: of find_pairs; part: the takes that are judged.
 
     "Other truth" is as many training takes as are judged, spread evenly over the list; which for the puppet is the same speakers and moods.
     What is fitted, is fitted on at most FITTED of the other training takes, two minutes of each, so that a corpus of days needs no more memory
-    than a small one. Where there are too few takes for both, the same do for both, and `how` says so.
+    than a small one. Where there are too few takes for both, the same do for both, and `how` says so. skip: leave out training takes that
+    cannot be read or have other joints, with a line for each, instead of stopping.
     """
     def spread(takes, count):
         return [takes[n] for n in np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int)] if takes else []
@@ -95,10 +96,23 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE):
     fitted = spread([pair for pair in train if pair not in others] if len(train) >= 2 * len(others) else train, FITTED)
 
     def read(pairs, desc):
-        motions = [read_bvh(bvh, fps) for bvh, _ in tqdm(pairs, desc=desc, unit="take", disable=None)]
-        return [replace(m, rotations=m.rotations[:120 * fps], positions=m.positions[:120 * fps]) for m in motions]
+        motions, frames = [], int(120 * fps)
+        for bvh, _ in tqdm(pairs, desc=desc, unit="take", disable=None):
+            try:
+                m = read_bvh(bvh, fps)
+                if m.names != truth[0].names:
+                    raise BvhError(f"{bvh}: has other joints than {parts[part][0][0]}; leave it out with --skip")
+                motions.append(replace(m, rotations=m.rotations[:frames], positions=m.positions[:frames]))
+            except BvhError as error:
+                if not skip:
+                    raise
+                tqdm.write(f"left out: {error}", file=sys.stderr)
+        return motions
 
-    reference = fit_reference(read(fitted, "reading training takes"), read(others, "reading other takes"), truth, waveforms, answers, cache)
+    training = read(fitted, "reading training takes")
+    if not training:
+        raise CorpusError(f"{parts[part][0][0]}: none of the training takes beside it can be used; python data.py check says why")
+    reference = fit_reference(training, read(others, "reading other takes"), truth, waveforms, answers, cache)
     reference.how.update(fitted_on=[bvh.stem for bvh, _ in fitted], other_truth=[bvh.stem for bvh, _ in others], other_truth_was_fitted_on=any(p in fitted for p in others))
     return reference
 
@@ -212,7 +226,7 @@ def main():
         parts[args.part] = usable_takes(parts[args.part], args.skip)
         if not parts[args.part]:
             raise CorpusError(f"{folder}: has no takes held out for '{args.part}'; make a folder {args.part}/ in it, or choose another --part")
-        reference = corpus_reference(parts, args.part, generator.codec.fps, args.cache)
+        reference = corpus_reference(parts, args.part, generator.codec.fps, args.cache, args.skip)
         scores, table = evaluate_fully(generator, reference, range(args.seed, args.seed + args.seeds), **settings)
         how = reference.how
         print_report(table)

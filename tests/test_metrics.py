@@ -227,7 +227,7 @@ def test_evaluate_reports_everything_on_a_folder_without_answers(tmp_path, monke
     """A small tree with ZEGGS' names and joints: the table is printed, the JSON holds it and the flat scores by their old names."""
     import train
     root = tmp_path / "zeggs"
-    for n, name in enumerate(("001_Neutral_0_x_1_0", "002_Neutral_1_x_1_0", "005_Neutral_4_x_1_0")):
+    for n, name in enumerate(("001_Neutral_0_x_1_0", "002_Neutral_1_x_1_0", "003_Neutral_2_x_1_0", "005_Neutral_4_x_1_0")):
         write_take(root, name, "zeggs", seed=n)
 
     def go(script, *arguments):
@@ -242,3 +242,10 @@ def test_evaluate_reports_everything_on_a_folder_without_answers(tmp_path, monke
     assert {"onset_hits", "onset_hits_truth", "onset_hits_shifted", "onset_hits_truth_shifted", "strokes_per_minute"} <= set(written["scores"])
     assert written["seeds"] == 3 and len(written["table"]["foot_sliding"]["seeds"]) == 3 and written["how"]["fgd"]["window_frames"] == 40
     assert "005_Neutral_4_x_1_0" not in written["how"]["fitted_on"] + written["how"]["other_truth"], "held-out takes are never fitted on"
+    damaged = root / "001_Neutral_0_x_1_0.bvh"
+    damaged.write_text(damaged.read_text()[:-400])
+    arguments = ["--checkpoint", tmp_path / "run" / "model.pt", "--data", root, "--steps", 2, "--seeds", 2, "--cache", tmp_path / "cache"]
+    with pytest.raises(M.BvhError, match="001_Neutral"):
+        go(evaluate, *arguments)
+    go(evaluate, *arguments, "--skip")
+    assert "left out" in capsys.readouterr().err
