@@ -10,11 +10,15 @@ On the puppet, whose answers are known, each score asks one question of takes th
     hand_agreement        how often do two seeds choose the same hand for a phrase? 0.5 is a fair coin, as the rules say
     rest_error            do the hands rest in pauses? |their speed / the recorded motion's - 1|
 
+Before them it prints all of metrics.py with a floor and a ceiling: the model's mean and spread over three seeds of the sampler, the recorded
+motion (of Fréchet distances: other recorded takes), the mean pose held still, and the recorded motion with another take's speech.
+
 The beat detector is motion.find_strokes. On other corpora, and with --speech on single files, the question is
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +27,13 @@ from tqdm import tqdm
 
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
-from metrics import onset_hits, puppet_scores
-from motion import find_strokes, resample, written_beside
+from metrics import PUPPET_SCORES, fit_reference, onset_hits, puppet_scores, report
+from motion import BvhError, find_strokes, read_bvh, resample, written_beside
 from sample import GUIDANCE, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
 
 PUPPET = Path("corpora/puppet")
+FITTED = 24              # training takes that features are fitted on: of the puppet 24 minutes, 1400 windows for 32 dimensions
 
 
 # ------------------------------------------------------------------------------------------------
@@ -48,15 +53,19 @@ def generate_for(generator, waveforms, seed, desc, **settings):
     return motions
 
 
-def evaluate(generator, pairs, seed=0, **settings):
-    """Scores of the generator on (bvh, sound) pairs: the puppet's if answers lie beside them, else the onset score."""
+def read_held_out(pairs, fps):
+    """(bvh, sound) pairs -> (Motions at fps, waveforms, answers or None if not all takes have them). The detector must see all at one rate."""
     takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
-    truth = [resample(motion, generator.codec.fps) for motion, _ in takes]   # the detector must see both at one rate
-    waveforms = [waveform for _, waveform in takes]
+    files = [bvh.with_suffix(".json") for bvh, _ in pairs]
+    answers = [json.loads(f.read_text()) for f in files] if all(f.exists() for f in files) else None
+    return [resample(motion, fps) for motion, _ in takes], [waveform for _, waveform in takes], answers
+
+
+def evaluate(generator, pairs, seed=0, **settings):
+    """A quick look at one model, as at the end of training: scores of one seed, the puppet's if answers lie beside the takes, else the onset score."""
+    truth, waveforms, answers = read_held_out(pairs, generator.codec.fps)
     made = generate_for(generator, waveforms, seed, "generating", **settings)
-    answer_files = [bvh.with_suffix(".json") for bvh, _ in pairs]
-    if all(f.exists() for f in answer_files):
-        answers = [json.loads(f.read_text()) for f in answer_files]
+    if answers:
         other = generate_for(generator, waveforms, seed + 1, "generating with another seed", **settings)
         return puppet_scores(made, other, truth, answers)
     rng = np.random.default_rng(seed)
@@ -66,6 +75,59 @@ def evaluate(generator, pairs, seed=0, **settings):
         scores.update({f"onset_hits{name}": hits[:, 0].mean(), f"onset_hits{name}_shifted": hits[:, 1].mean(),
                        f"strokes_per_minute{name}": 60 * sum(len(find_strokes(m)[0]) for m in motions) / sum(len(m) * m.frame_time for m in motions)})
     return {name: float(score) for name, score in scores.items()}
+
+
+def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
+    """What all models on a corpus are held against -> metrics.Reference. parts: of find_pairs; part: the takes that are judged.
+
+    "Other truth" is as many training takes as are judged, spread evenly over the list; which for the puppet is the same speakers and moods.
+    What is fitted, is fitted on at most FITTED of the other training takes, two minutes of each, so that a corpus of days needs no more memory
+    than a small one. Where there are too few takes for both, the same do for both, and `how` says so. skip: leave out training takes that
+    cannot be read or have other joints, with a line for each, instead of stopping.
+    """
+    def spread(takes, count):
+        return [takes[n] for n in np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int)] if takes else []
+
+    truth, waveforms, answers = read_held_out(parts[part], fps)
+    train = [pair for pair in parts["train"] if pair not in parts[part]] or parts["train"]
+    if not train:
+        raise CorpusError(f"{parts[part][0][0]}: there are no training takes beside it to compare with; put the other takes of the corpus in the same folder")
+    others = spread(train, len(truth))
+    fitted = spread([pair for pair in train if pair not in others] if len(train) >= 2 * len(others) else train, FITTED)
+
+    def read(pairs, desc):
+        motions, frames = [], int(120 * fps)
+        for bvh, _ in tqdm(pairs, desc=desc, unit="take", disable=None):
+            try:
+                m = read_bvh(bvh, fps)
+                if m.names != truth[0].names:
+                    raise BvhError(f"{bvh}: has other joints than {parts[part][0][0]}; leave it out with --skip")
+                motions.append(replace(m, rotations=m.rotations[:frames], positions=m.positions[:frames]))
+            except BvhError as error:
+                if not skip:
+                    raise
+                tqdm.write(f"left out: {error}", file=sys.stderr)
+        return motions
+
+    training = read(fitted, "reading training takes")
+    if not training:
+        raise CorpusError(f"{parts[part][0][0]}: none of the training takes beside it can be used; python data.py check says why")
+    reference = fit_reference(training, read(others, "reading other takes"), truth, waveforms, answers, cache)
+    reference.how.update(fitted_on=[bvh.stem for bvh, _ in fitted], other_truth=[bvh.stem for bvh, _ in others], other_truth_was_fitted_on=any(p in fitted for p in others))
+    return reference
+
+
+def evaluate_fully(generator, reference, seeds=range(3), **settings):
+    """(flat scores by the names of `evaluate`, metrics.report) of a generator: the means over `seeds` of the sampler, and the whole table."""
+    made = [generate_for(generator, reference.waveforms, seed, f"generating, seed {seed}", **settings) for seed in seeds]
+    table = report(made, reference)
+    if reference.answers:
+        return {name: table[name]["model"] for name in PUPPET_SCORES}, table
+    scores = {}
+    for end, column in (("", "model"), ("_truth", "truth")):
+        scores.update({f"onset_hits{end}": table["onset_hits"][column], f"onset_hits{end}_shifted": table["onset_hits_shifted"][column],
+                       f"strokes_per_minute{end}": table["strokes_per_minute"][column]})
+    return scores, table
 
 
 def evaluate_speech(generator, paths, seeds=range(5), **settings):
@@ -94,6 +156,29 @@ def print_table(scores):
             print(f"  {name:<28}{score:>8.3f}   {GOALS.get(name, '')}".rstrip())
 
 
+def print_report(table):
+    """metrics.report as a table: a row a metric. A dash stands for what is not defined."""
+    def number(value):
+        return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
+
+    print(f"{'metric':<26}{'model':>9} {'± spread':<9}{'truth':>9}{'mean pose':>11}{'shuffled':>10}   goal or unit")
+    for name, row in table.items():
+        if name.endswith("_truth") or name == "style_error_average":             # are columns here
+            continue
+        spread = "" if np.isnan(row["spread"]) else f"± {number(row['spread'])}"
+        model = "not defined" if np.isnan(row["model"]) else f"{number(row['model']):>9} {spread}"
+        print(f"{name:<26}{model:<19}{number(row['truth']):>9}{number(row['mean_pose']):>11}{number(row.get('shuffled', np.nan)):>10}   {GOALS.get(name, row['unit'])}".rstrip())
+
+
+def finite(value):
+    """The same with None for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {name: finite(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
 def parse():
     """The command line."""
     parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.",
@@ -108,7 +193,8 @@ def parse():
     parser.add_argument("--sampler", default="ddim", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the sampler (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds: scores are means over them, and the spread is theirs (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
     parser.add_argument("--cache", default=CACHE, help="folder that keeps WavLM's features (default: %(default)s)")
@@ -117,6 +203,8 @@ def parse():
         args.data = "puppet"
     if args.steps < 1:
         parser.error(f"--steps must be at least 1, not {args.steps}")
+    if args.seeds < 2:
+        parser.error(f"--seeds must be at least 2, not {args.seeds}: one seed has neither spread nor diversity")
     return args
 
 
@@ -128,24 +216,29 @@ def main():
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
     generator.cache = args.cache
     settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance)
-    scores = {}
+    scores, table, how = {}, {}, {}
     if args.data:
         folder = PUPPET if args.data == "puppet" else Path(args.data)
         if args.data == "puppet" and not folder.exists():
             import puppet
             puppet.write_corpus(folder)
-        pairs = usable_takes(find_pairs(folder, args.test, args.skip)[args.part], args.skip)
-        if not pairs:
+        parts = find_pairs(folder, args.test, args.skip)
+        parts[args.part] = usable_takes(parts[args.part], args.skip)
+        if not parts[args.part]:
             raise CorpusError(f"{folder}: has no takes held out for '{args.part}'; make a folder {args.part}/ in it, or choose another --part")
-        scores = evaluate(generator, pairs, args.seed, **settings)
+        reference = corpus_reference(parts, args.part, generator.codec.fps, args.cache, args.skip)
+        scores, table = evaluate_fully(generator, reference, range(args.seed, args.seed + args.seeds), **settings)
+        how = reference.how
+        print_report(table)
+        print()
     if args.speech:
         scores["speech"] = evaluate_speech(generator, args.speech, **settings)
     print_table(scores)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        report = dict(scores=scores, checkpoint=str(args.checkpoint), data=args.data, part=args.part, seed=args.seed, **settings)
+        written = dict(scores=scores, table=table, how=how, checkpoint=str(args.checkpoint), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
         with written_beside(args.json) as beside:
-            beside.write_text(json.dumps(report, indent=1) + "\n")
+            beside.write_text(json.dumps(finite(written), indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

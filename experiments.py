@@ -10,6 +10,7 @@ one that shares a model with another does not train it again.
 The puppet is the corpus throughout (see puppet.py): its takes for testing are looked at for reporting only. Where a setting
 is chosen by a curve (samplers, guidance), the curve is drawn on other takes, of another seed of the puppet.
 """
+import functools
 import json
 import shutil
 import subprocess
@@ -68,8 +69,11 @@ def corpus(name="puppet", **settings):
 
 
 def trained(name, arguments, seed, args, folder=None):
-    """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed)."""
+    """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed). None: it would
+    have to be trained, and --no-training says not to."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
+    if not (out / "model.pt").exists() and args.no_training:
+        return None
     if not (out / "model.pt").exists():
         resume = ["--resume"] if (out / "last.pt").exists() else []
         command = [sys.executable, str(HERE / "train.py"), "--data", str(folder or corpus()), "--out", str(out), "--steps", str(args.steps), "--batch", str(args.batch), "--seed", str(seed),
@@ -110,22 +114,43 @@ def within(motion, answers, start, stop):
                            stresses=[shifted(s, "time") for s in answers["stresses"] if start <= s["time"] < stop]))
 
 
+@functools.cache
+def reference_of(folder, part):
+    """What models are held against on a part of a corpus, worked out once a run; a corpus without training takes borrows the usual one's."""
+    parts = find_pairs(folder)
+    return evaluate.corpus_reference(parts | dict(train=parts["train"] or find_pairs(corpus())["train"]), part)
+
+
 def one_model(args, key, checkpoint, folder, seed, part="test", **sampling):
-    """Scores of one checkpoint on a part of a corpus; seed is the sampler's."""
+    """All metrics of one checkpoint on a part of a corpus; seed is the sampler's."""
     def compute():
-        generator = load_generator(checkpoint, args.device, args.wavlm_checkpoint, sampling.get("steps", 1))
-        return evaluate.evaluate(generator, find_pairs(folder)[part], seed, **sampling)
+        generator, reference = load_generator(checkpoint, args.device, args.wavlm_checkpoint, sampling.get("steps", 1)), reference_of(folder, part)
+        made, other = (evaluate.generate_for(generator, reference.waveforms, seed + n, "generating", **sampling) for n in (0, 1))
+        return metrics.measure(made, [metrics.look_at(m) for m in made], reference, second=other)
     return remembered([*key, folder.name, part, *(f"{k}={v}" for k, v in sampling.items()), seed], compute)
 
 
-def models(args, *names, folder=None):
-    """Rows for models of MODELS, each trained with each seed and scored on the test takes."""
+def on_seeds(args, name, arguments="", folder=None, tested=None):
+    """Scores of a model, one for each seed, trained on the corpus `folder` and judged on the test takes of `tested`."""
+    scores = []
+    for seed in args.seeds:
+        checkpoint = trained(name, arguments, seed, args, folder)
+        if checkpoint:
+            scores.append(one_model(args, (name, f"{args.steps}x{args.batch}"), checkpoint, tested or corpus(), seed))
+    return scores or "not run: not trained yet; give the command without --no-training"
+
+
+def models(args, *names):
+    """Rows for models of MODELS, with the truth and the floors above and below them."""
+    columns = reference_of(corpus(), "test").columns
     for name in names:
         label, arguments = MODELS[name]
         if "wavlm" in arguments and not args.wavlm_checkpoint:
-            yield label, f"not run: WavLM's weights are not here; python evaluate.py experiment features --wavlm-checkpoint FILE"
-            continue
-        yield label, [one_model(args, (name, f"{args.steps}x{args.batch}"), trained(name, arguments, seed, args), folder or corpus(), seed) for seed in args.seeds]
+            yield label, "not run: WavLM's weights are not here; python evaluate.py experiment features --wavlm-checkpoint FILE"
+        else:
+            yield label, on_seeds(args, name, arguments)
+    for label, column in (("the recorded motion", "truth"), ("a mean pose", "mean_pose"), ("recorded, with other speech", "shuffled")):
+        yield label, [columns[column]]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -149,12 +174,12 @@ def at_once(args, seconds=60.0):
     truth, waveforms, answers = takes_of(corpus())
     for name in ("split", "frames", "direct"):
         label, arguments = MODELS[name]
-        scores = []
-        for seed in args.seeds:
-            checkpoint = trained(name, arguments, seed, args)
-            whole = one_model(args, (name, f"{args.steps}x{args.batch}"), checkpoint, corpus(), seed)
-            scores.append(whole | remembered(["drift", name, f"{args.steps}x{args.batch}", seed], lambda: ends(args, checkpoint, truth, waveforms, answers, seed, seconds)))
-        yield label, scores
+        rows = on_seeds(args, name, arguments)
+        if not isinstance(rows, str):
+            checkpoints = [(seed, checkpoint) for seed in args.seeds if (checkpoint := trained(name, arguments, seed, args))]
+            rows = [row | remembered(["drift", name, f"{args.steps}x{args.batch}", seed], lambda: ends(args, checkpoint, truth, waveforms, answers, seed, seconds))
+                    for row, (seed, checkpoint) in zip(rows, checkpoints)]
+        yield label, rows
 
 
 def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
@@ -199,9 +224,8 @@ def speakers(args):
     known, new = corpus("puppet-0-to-3", train=96, speakers=range(4), **test), corpus("puppet-4-and-5", train=0, speakers=(4, 5), **test)
     everybody = corpus("puppet-all", train=96, **test)
     for label, name, folder in (("speakers 0 to 3", "four-speakers", known), ("speakers 0 to 5", "six-speakers", everybody)):
-        checkpoints = [trained(name, "", seed, args, folder) for seed in args.seeds]
         for heard, takes in (("0 to 3", known), ("4 and 5", new)):
-            yield f"trained on {label}, tested on {heard}", [one_model(args, (name, f"{args.steps}x{args.batch}"), c, takes, seed) for c, seed in zip(checkpoints, args.seeds)]
+            yield f"trained on {label}, tested on {heard}", on_seeds(args, name, "", folder, takes)
 
 
 def corpora(args):
@@ -209,9 +233,8 @@ def corpora(args):
     usual = corpus()
     other = corpus("puppet-long-arms", train=96, valid=6, test=12, arms=1.15, legs=0.85, seed=3)
     for label, name, folder in (("usual body", "split", usual), ("long arms", "long-arms", other)):
-        checkpoints = [trained(name, "", seed, args, folder) for seed in args.seeds]
         for tested, takes in (("usual body", usual), ("long arms", other)):
-            yield f"trained on the {label}, tested on the {tested}", [one_model(args, (name, f"{args.steps}x{args.batch}"), c, takes, seed) for c, seed in zip(checkpoints, args.seeds)]
+            yield f"trained on the {label}, tested on the {tested}", on_seeds(args, name, "", folder, takes)
 
 
 def data(args):
@@ -219,7 +242,7 @@ def data(args):
     for minutes in (3, 6, 12, 24, 48, 96):
         folder = corpus() if minutes == 96 else corpus(f"puppet-{minutes}-minutes", train=minutes, valid=6, test=0)
         name = "split" if minutes == 96 else f"minutes-{minutes}"
-        yield f"{minutes}", [one_model(args, (name, f"{args.steps}x{args.batch}"), trained(name, "", seed, args, folder), corpus(), seed) for seed in args.seeds]
+        yield f"{minutes}", on_seeds(args, name, "", folder)
 
 
 def longer(args):
@@ -337,11 +360,12 @@ def summary(scores):
     table = {}
     for name in scores[0]:
         each = [float(s[name]) for s in scores]
-        table[name] = dict(mean=float(np.mean(each)), spread=float(np.std(each, ddof=1)) if len(each) > 1 else None, each=each)
+        if np.isfinite(each).all():                              # what is not defined for a seed has no mean
+            table[name] = dict(mean=float(np.mean(each)), spread=float(np.std(each, ddof=1)) if len(each) > 1 else None, each=each)
     return table
 
 
-SHOWN = ("beat_f1", "beat_f1_mismatched", "style_error", "hand_agreement", "rest_error", "fgd", "jerk", "first_20_s_beat_f1", "last_20_s_beat_f1",
+SHOWN = ("beat_f1", "beat_f1_mismatched", "style_error", "hand_agreement", "rest_error", "fgd_raw", "hand_jerk", "diversity", "first_20_s_beat_f1", "last_20_s_beat_f1",
          "seconds_per_second", "strokes_per_minute", "onset_hits", "onset_hits_shifted")
 
 
@@ -415,6 +439,7 @@ def main(arguments):
     # windows got beat_f1 0.57 and trembled; in 3600 steps of 4 windows, as many in all, 0.94 (on the test takes, one seed).
     parser.add_argument("--batch", type=int, default=4, help="windows a step (default: %(default)s, half of train.py's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")
+    parser.add_argument("--no-training", action="store_true", help="report on the models that have been trained, and train no others")
     parser.add_argument("--out", type=Path, default=Path("results/experiments"), help="folder for tables and pictures (default: %(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights; without them the rows of WavLM are not run")

@@ -1,0 +1,251 @@
+"""Each metric against a case whose answer is known: in closed form, or from another program."""
+import json
+import sys
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from conftest import TINY
+
+import evaluate
+import metrics
+import motion as M
+from metrics import COMMON_BODY, Gesture
+from test_data import write_take
+
+FPS = 20
+
+
+def standing(frames=100):
+    """A Gesture of a body that stands still: joints at places of a human's, hips 0.5 above the ankles. [F, 16, 3]"""
+    places = np.zeros((16, 3))
+    for j, name in enumerate(COMMON_BODY):
+        side = {"left": 1, "right": -1}.get(name.split()[0], 0)
+        part = name.split()[-1]
+        places[j] = 0.1 * side, dict(hips=0.5, chest=0.8, neck=0.9, head=1, shoulder=0.8, elbow=0.6, wrist=0.4, hip=0.5, knee=0.25, ankle=0)[part], 0
+    places = np.repeat(places[None], frames, axis=0)
+    return Gesture(FPS, places, places - places[:, :1], np.zeros(0))
+
+
+def moved(gesture, joint, path):
+    """The gesture with one joint moved by path [F, 3]."""
+    shift = np.zeros_like(gesture.places)
+    shift[:, COMMON_BODY.index(joint)] = path
+    return Gesture(FPS, gesture.places + shift, gesture.own + shift, gesture.strokes)
+
+
+# ---- Fréchet distance --------------------------------------------------------------------------------------------
+def test_frechet_distance_of_gaussians_whose_answer_is_known():
+    """Diagonal covariances: |m|² + sum (a - b)² of the deviations; one of them may be a point."""
+    a, b, m = np.array([1.0, 2, 3]), np.array([2.0, 2, 0]), np.array([3.0, 0, 4])
+    assert metrics.frechet_distance(m, np.diag(a ** 2), 0 * m, np.diag(b ** 2)) == pytest.approx(25 + 1 + 0 + 9)
+    assert metrics.frechet_distance(m, np.diag(a ** 2), m, np.diag(a ** 2)) == pytest.approx(0, abs=1e-9)
+    assert metrics.frechet_distance(m, np.zeros((3, 3)), 0 * m, np.diag(a ** 2)) == pytest.approx(25 + 14)
+
+
+def test_frechet_distance_agrees_with_scipys_matrix_square_root():
+    rng = np.random.default_rng(0)
+    for d in (2, 8, 32):
+        A, B = (x @ x.T / d + 0.01 * np.eye(d) for x in rng.normal(size=(2, d, d)))
+        a, b = rng.normal(size=(2, d))
+        other = np.sum((a - b) ** 2) + np.trace(A + B - 2 * np.real(scipy.linalg.sqrtm(A @ B)))
+        assert metrics.frechet_distance(a, A, b, B) == pytest.approx(other, rel=1e-8)
+
+
+def test_gesture_distance_takes_as_many_samples_of_either_side():
+    """The bias of few samples: same distribution, but far from 0 with 40 samples of 32 dimensions, and less with more."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 4000, 32))
+    few, many = metrics.gesture_distance(a, b, 40), metrics.gesture_distance(a, b, 4000)
+    assert few > 10 > 1 > many
+    assert metrics.gesture_distance(a, b[:40], 4000) == pytest.approx(metrics.gesture_distance(a[np.linspace(0, 3999, 40).round().astype(int)], b[:40], 40))
+    assert np.isnan(metrics.gesture_distance(a, b[:1], 4000))
+
+
+def windows_of_swings(takes, seed, frames=200):
+    """Windows of bodies whose joints swing at random, in a space of few dimensions as real motion."""
+    rng, t, gestures = np.random.default_rng(seed), np.arange(frames) / FPS, []
+    for _ in range(takes):
+        g = standing(frames)
+        for joint in ("left wrist", "right wrist", "left elbow", "head"):
+            g = moved(g, joint, 0.1 * np.sin(2 * np.pi * (rng.uniform(0.2, 0.5) * t[:, None] + rng.uniform(size=3))))
+        gestures.append(g)
+    return metrics.windows(gestures)
+
+
+def test_the_autoencoder_reconstructs_better_than_the_mean_and_depends_on_training_windows_only(tmp_path):
+    seen, held_out = windows_of_swings(30, 0), windows_of_swings(10, 1)
+    features = metrics.fit_windows(seen, tmp_path)
+    error = lambda x, y: np.sqrt(np.mean((x - y) ** 2))
+    assert error(features.reconstruction(held_out), held_out) < 0.5 * error(seen.mean(axis=0), held_out)
+    state = torch.get_rng_state()
+    metrics.fit_windows(seen[:40])
+    assert torch.equal(state, torch.get_rng_state()), "the caller's random numbers stay as they were"
+    torch.rand(3)
+    again = metrics.fit_windows(seen)
+    assert np.allclose(features.code(held_out), again.code(held_out), atol=1e-4), "the same seed gives the same network"
+    kept = metrics.fit_windows(seen, tmp_path)
+    assert np.array_equal(features.code(held_out), kept.code(held_out)) and len(list(tmp_path.iterdir())) == 1
+    metrics.fit_windows(seen[:-1], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2, "other windows are another entry"
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(metrics.CorpusError, match="damaged"):
+        metrics.fit_windows(seen, tmp_path)
+
+
+# ---- motion and speech -------------------------------------------------------------------------------------------
+def test_correlation_finds_a_shift_of_three_frames_either_way():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=400)
+    for shift in (3, -3, 0):
+        curve = metrics.correlation_by_lag(x, np.roll(x, shift), 20)
+        assert metrics.best_lag([curve], FPS) == pytest.approx((1.0, shift / FPS))
+        for lag in (-7, 4):                          # against numpy, on the frames that both have
+            a, b = (x[:400 - lag], np.roll(x, shift)[lag:]) if lag > 0 else (x[-lag:], np.roll(x, shift)[:lag])
+            assert curve[20 + lag] == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert np.isnan(metrics.best_lag([metrics.correlation_by_lag(x, np.zeros(400), 20)], FPS)).all()
+
+
+def test_beat_alignment_of_shifted_beats():
+    onsets = np.arange(1, 20, 1.0)
+    for shift in (0, 0.05, 0.1, 0.3):
+        assert metrics.beat_alignment(onsets, onsets + shift, 0.1) == pytest.approx(np.exp(-shift ** 2 / 0.02))
+    assert metrics.beat_alignment(onsets, onsets[::2], 0.1) == pytest.approx(10 / 19, abs=1e-6)      # half of them have none within 10 sigma
+    assert metrics.beat_alignment(onsets, np.zeros(0)) == 0 and np.isnan(metrics.beat_alignment(np.zeros(0), onsets))
+
+
+def test_the_level_of_known_speech():
+    """A tone of half the amplitude is 6 dB below the loud parts, silence 35, at any frame rate."""
+    for fps in (20, 24, 30, 29.97):
+        t = torch.arange(4 * 16_000) / 16_000
+        level = metrics.speech_level(torch.sin(2 * np.pi * 400 * t) * torch.where(t < 2, 1.0, torch.where(t < 3, 0.5, 0.0)), fps)
+        assert len(level) == int(4 * fps) and np.allclose(level[:int(1.9 * fps)], 0, atol=0.1)
+        assert np.allclose(level[int(2.1 * fps):int(2.9 * fps)], 20 * np.log10(0.5), atol=0.1) and (level[int(3.1 * fps):] == -35).all()
+
+
+# ---- motion alone ------------------------------------------------------------------------------------------------
+def test_jerk_of_a_cubic_and_of_a_sine():
+    t = np.arange(400) / FPS
+    cubic = metrics.jerk(moved(standing(400), "left wrist", np.stack([0.01 * t ** 3, 0 * t, 5 + t ** 2], axis=1)))
+    assert cubic.shape == (397, 2) and np.allclose(cubic[:, 0], 6 * 0.01) and np.allclose(cubic[:, 1], 0, atol=1e-9)
+    # third differences of A sin(w t) have the amplitude A (2 sin(w / 2 fps) fps)^3, near A w^3 for slow swings
+    A, w = 0.2, 2 * np.pi * 0.7
+    sine = metrics.jerk(moved(standing(400), "right wrist", np.stack([A * np.sin(w * t)] + [0 * t] * 2, axis=1)))[:, 1]
+    amplitude = A * (2 * np.sin(w / 2 / FPS) * FPS) ** 3
+    assert amplitude == pytest.approx(A * w ** 3, rel=0.01)
+    assert sine.max() == pytest.approx(amplitude, rel=1e-3) and sine.mean() == pytest.approx(2 / np.pi * amplitude, rel=0.01)
+
+
+def test_feet_of_a_body_that_is_moved_at_known_speed_slide_at_that_speed():
+    g, t = standing(200), np.arange(200) / FPS
+    assert metrics.foot_sliding(g).max() == 0
+    pushed = Gesture(FPS, g.places + np.stack([0.3 * t, 0 * t, 0.4 * t], axis=1)[:, None], g.own, g.strokes)
+    assert np.allclose(metrics.foot_sliding(pushed), 0.5) and len(metrics.foot_sliding(pushed)) == 2 * 199
+    # a foot that is moved only while it is in the air does not slide
+    lifted = np.where((np.arange(200) % 20 < 10)[:, None], 0, [0.0, 0.1, 0.0]) + np.stack([np.cumsum(np.arange(200) % 20 > 10) * 0.05] + [0 * t] * 2, axis=1)
+    assert metrics.foot_sliding(moved(g, "left ankle", lifted)).max() == 0
+
+
+def test_diversity_of_a_known_offset():
+    g = standing()
+    away = moved(g, "left wrist", np.tile([0.03, 0, 0.04], (100, 1)))
+    assert metrics.diversity([[g], [away]]) == pytest.approx(0.05 / 16)
+    assert metrics.diversity([[g], [away], [g]]) == pytest.approx(2 / 3 * 0.05 / 16)
+    assert metrics.diversity([[g], [g]]) == 0 and np.isnan(metrics.diversity([[g]]))
+
+
+def test_range_of_motion_of_a_known_swing():
+    """The left forearm swings +-40 degrees as a sine, whose 95th percentile is sin(0.95 * 90 degrees)."""
+    angle = np.radians(40) * np.sin(2 * np.pi * 0.5 * np.arange(4000) / FPS + 0.1)
+    g = standing(4000)
+    g = moved(g, "left wrist", 0.2 * np.stack([0 * angle, 1 - np.cos(angle), np.sin(angle)], axis=1))
+    swings = metrics.range_of_motion(g)
+    assert swings[1] == pytest.approx(80 * np.sin(0.95 * np.pi / 2), rel=0.01) and np.allclose(swings[[0, 2, 3]], 0, atol=1e-6)
+
+
+def test_a_gesture_does_not_depend_on_place_facing_or_unit(tiny_corpus):
+    motion = M.read_bvh(next(tiny_corpus.glob("test/*.bvh")), FPS)
+    turn = M.turn_about_y(np.full(len(motion), 2.0))
+    elsewhere = M.replace(motion, rotations=motion.rotations.copy(), positions=motion.positions * 0.01, offsets=motion.offsets * 0.01)
+    elsewhere.rotations[:, 0] = turn @ elsewhere.rotations[:, 0]
+    elsewhere.positions[:, 0] = (turn @ elsewhere.positions[:, 0, :, None])[..., 0] + [3, 0, -7]
+    here, there = metrics.look_at(motion), metrics.look_at(elsewhere)
+    assert np.allclose(here.own, there.own, atol=1e-9)
+    hips = [COMMON_BODY.index(f"{side} hip") for side in ("left", "right")]
+    assert (here.own[:, hips[0], 0] > 0).all() and np.allclose(here.own[:, hips[0], 2], here.own[:, hips[1], 2], atol=1e-9)
+    assert (here.own[:, COMMON_BODY.index("left wrist"), 2] > 0.05).mean() > 0.5, "hands gesture in front"
+    nameless = M.replace(motion, names=[n.replace("Foot", "Paw") for n in motion.names])
+    with pytest.raises(M.BvhError, match="left foot"):
+        metrics.look_at(nameless)
+
+
+# ---- all of them -------------------------------------------------------------------------------------------------
+def corpus_of(folder, parts, fps=FPS):
+    """Motions, waveforms and answers of a puppet corpus."""
+    return {part: evaluate.read_held_out(pairs, fps) for part, pairs in parts.items()}
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_corpus):
+    from data import find_pairs
+    parts = corpus_of(tiny_corpus, find_pairs(tiny_corpus))
+    truth, waveforms, answers = parts["test"]
+    more, more_waveforms, more_answers = parts["valid"]
+    return metrics.fit_reference(parts["train"][0], more, truth + more, waveforms + more_waveforms, answers + more_answers)
+
+
+def test_a_model_that_gives_the_truth_scores_as_the_truth(reference):
+    table = metrics.report([reference.truth] * 3, reference)
+    for name, row in table.items():
+        assert len(row["seeds"]) == (1 if name == "diversity" else 3) and (name == "diversity" or row["spread"] == pytest.approx(0, abs=1e-9)), name
+        if name not in ("fgd_raw", "fgd_code", "diversity", "hand_agreement"):
+            assert row["model"] == pytest.approx(row["truth"], nan_ok=True), name
+    assert table["fgd_raw"]["model"] == pytest.approx(0, abs=1e-6) and table["diversity"]["model"] == 0
+    assert table["beat_f1"]["mean_pose"] == 0 and table["beat_f1"]["shuffled"] < 0.7 < table["beat_f1"]["truth"]
+    assert table["fgd_raw"]["mean_pose"] > table["fgd_raw"]["truth"] > 0 and table["hand_jerk"]["mean_pose"] == pytest.approx(0, abs=1e-6)
+    assert table["range_of_motion"]["mean_pose"] == pytest.approx(0, abs=1e-5) and np.isnan(table["foot_sliding"]["shuffled"])
+
+
+def test_extreme_cases_are_not_defined_and_do_not_crash(reference, capsys):
+    """One take, shorter than a window, no stroke in it, no pause, nothing said that could be shuffled."""
+    cut = lambda m, n: M.replace(m, rotations=m.rotations[:n], positions=m.positions[:n])
+    short = cut(reference.truth[0], 30)
+    answers = [dict(reference.answers[0], phrases=[], stresses=[])]
+    for waveform in (torch.zeros(100), reference.waveforms[0][:30 * 800]):
+        alone = metrics.fit_reference([short], [], [short], [waveform], answers)
+        table = metrics.report([[cut(short, n)] for n in (1, 2, 30)], alone)
+        assert np.isnan(table["fgd_raw"]["model"]) and np.isnan(table["beat_f1_share"]["model"]) and np.isnan(table["rest_error"]["model"])
+        evaluate.print_report(table)
+        shown = capsys.readouterr().out
+        assert "not defined" in shown and "nan" not in shown
+        json.dumps(evaluate.finite(table), allow_nan=False)
+
+
+def test_evaluate_reports_everything_on_a_folder_without_answers(tmp_path, monkeypatch, capsys):
+    """A small tree with ZEGGS' names and joints: the table is printed, the JSON holds it and the flat scores by their old names."""
+    import train
+    root = tmp_path / "zeggs"
+    for n, name in enumerate(("001_Neutral_0_x_1_0", "002_Neutral_1_x_1_0", "003_Neutral_2_x_1_0", "005_Neutral_4_x_1_0")):
+        write_take(root, name, "zeggs", seed=n)
+
+    def go(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+        script.main()
+
+    go(train, "--data", root, "--out", tmp_path / "run", "--steps", 2, *TINY)
+    capsys.readouterr()
+    go(evaluate, "--checkpoint", tmp_path / "run" / "model.pt", "--data", root, "--steps", 2, "--seeds", 3, "--cache", tmp_path / "cache", "--json", tmp_path / "s.json")
+    shown, written = capsys.readouterr().out, json.loads((tmp_path / "s.json").read_text())
+    assert set(metrics.UNITS) <= set(written["table"]) and all(name in shown for name in metrics.UNITS) and "beat_f1" not in written["table"]
+    assert {"onset_hits", "onset_hits_truth", "onset_hits_shifted", "onset_hits_truth_shifted", "strokes_per_minute"} <= set(written["scores"])
+    assert written["seeds"] == 3 and len(written["table"]["foot_sliding"]["seeds"]) == 3 and written["how"]["fgd"]["window_frames"] == 40
+    assert "005_Neutral_4_x_1_0" not in written["how"]["fitted_on"] + written["how"]["other_truth"], "held-out takes are never fitted on"
+    damaged = root / "001_Neutral_0_x_1_0.bvh"
+    damaged.write_text(damaged.read_text()[:-400])
+    arguments = ["--checkpoint", tmp_path / "run" / "model.pt", "--data", root, "--steps", 2, "--seeds", 2, "--cache", tmp_path / "cache"]
+    with pytest.raises(M.BvhError, match="001_Neutral"):
+        go(evaluate, *arguments)
+    go(evaluate, *arguments, "--skip")
+    assert "left out" in capsys.readouterr().err
