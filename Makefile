@@ -1,6 +1,6 @@
 # make demo    hear a sentence, see it gestured: out/speech.html, .bvh, .png
 # make test    the tests
-# make bench   how fast this machine reads and prepares recordings: results/bench-MACHINE.json
+# make bench   how fast this machine does all of it, as ratios and seconds: results/bench-MACHINE.json
 # make train   train the small model on the talking puppet (ten minutes on two CPU cores)
 # Each builds .venv first if it is missing; PYTHON=python3.12 make demo chooses another Python.
 PYTHON ?= python3

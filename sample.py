@@ -142,7 +142,10 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
         raise CheckpointError(f"{path}: its parts do not fit together ({type(error).__name__}); it comes from another version, train anew") from None
     if steps > schedule.num_steps:
         raise CheckpointError(f"--steps {steps}: {path} has only {schedule.num_steps} diffusion steps; ask for at most that")
-    if precision == "bfloat16" or precision == "auto" and has_bf16(device) and model.config.width >= BF16_WIDTH:
+    own_way = hasattr(model, "generate")             # two baselines
+    if own_way and precision == "bfloat16":
+        raise CheckpointError(f"{path}: this baseline computes in float32; leave --precision out")
+    if precision == "bfloat16" or precision == "auto" and has_bf16(device) and model.config.width >= BF16_WIDTH and not own_way:
         for name, weight in model.named_parameters():
             if name != "layer_shares":               # these mix features in float32
                 weight.data = weight.data.bfloat16()
