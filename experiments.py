@@ -29,7 +29,7 @@ import metrics
 import puppet
 from bench import machine
 from data import CorpusError, Parser, find_pairs, load_take
-from motion import find_strokes, resample, written_beside
+from motion import find_strokes, written_beside
 from sample import HERE, load_generator
 from wavlm_loader import SAMPLE_RATE
 
