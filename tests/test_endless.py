@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, run
 from test_diffmotion import small_model
 from test_scripts import assert_one_error_line
-from test_speech import tone
+
 
 import diffmotion as dm
 import motion as M
