@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from diffmotion import NoiseSchedule  # noqa: E402
+import metrics  # noqa: E402
+from diffmotion import NoiseSchedule, sliding_causal_mask  # noqa: E402
 from motion import euler_to_matrix, exp_to_matrix, turn_about_y  # noqa: E402
 
 EMPTY = "empty: nothing to check yet; write your answer where the three dots are"
@@ -222,3 +223,130 @@ def half_noise(answer):
         "there the factor of the signal is a half; its square, the share of the variance, is a quarter": int((ABAR.sqrt() - 0.5).abs().argmin()),
         "there the factor of the noise is a half, not the share of the variance": int(((1 - ABAR).sqrt() - 0.5).abs().argmin()),
     }, "after a quarter of the steps the data is half gone, and from there on the network plans rather than polishes")
+
+
+# ------------------------------------------------------------------------------------------------
+# Notebook 4: the network
+# ------------------------------------------------------------------------------------------------
+def modulated(answer):
+    """x [F, W], modulation [F, 3 W], layer -> x + gate * layer(LayerNorm(x) * (1 + scale) + shift) [F, W]."""
+    random = torch.Generator().manual_seed(0)
+    inputs = [(torch.randn(4, 8, generator=random), torch.randn(4, 24, generator=random), layer) for layer in (torch.tanh, lambda y: y.flip(1) ** 2)]
+
+    def normed(x):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:])
+
+    def with_parts(order=(0, 1, 2), norm=normed, one=1.0, keep=1.0, gated=True, gate_first=False):
+        def wrong(x, modulation, layer):
+            shift, scale, gate = (modulation.chunk(3, dim=-1)[n] for n in order)
+            inner = norm(x) * (one + scale) + shift
+            return keep * x + (layer(gate * inner) if gate_first else (gate if gated else 1) * layer(inner))
+        return wrong
+
+    return judge(answer, inputs, with_parts(), {
+        "shift and scale are in each other's place": with_parts((1, 0, 2)),
+        "the scale counts from 1, not from 0: a modulation of zeros must leave the normalised x as it is": with_parts(one=0.0),
+        "the gate is missing; a new block would not be the identity": with_parts(gated=False),
+        "the gate stands outside the layer: it says how much of the answer is added, not what goes in": with_parts(gate_first=True),
+        "the x before the layer is missing; with a shut gate nothing would come through": with_parts(keep=0.0),
+        "x is not normalised": with_parts(norm=lambda x: x),
+        "layer norm goes over the W numbers of a frame, not over the frames": with_parts(norm=lambda x: normed(x.T).T),
+    }, "a Block does this twice, around its attention and around its MLP")
+
+
+def causal_mask(answer):
+    """frames, window -> [frames, frames] bool: may the row's frame look at the column's?"""
+    def mask(look):
+        return lambda frames, window: look(torch.arange(frames)[:, None], torch.arange(frames)[None], window)
+
+    return judge(answer, [(7, 3), (5, 1), (4, 9)], lambda frames, window: sliding_causal_mask(frames, frames, window), {
+        "it looks ahead: rows are who looks, columns who is looked at": mask(lambda q, k, w: (k >= q) & (k < q + w)),
+        "the future is open: a frame later than the row's must be hidden": mask(lambda q, k, w: k > q - w),
+        "a frame must see itself": mask(lambda q, k, w: (k < q) & (k > q - w)),
+        "the window is one too wide: it counts the frame itself": mask(lambda q, k, w: (k <= q) & (k >= q - w)),
+        "causal it is, but the window is missing": mask(lambda q, k, w: k <= q),
+        "True and False are exchanged": mask(lambda q, k, w: ~((k <= q) & (k > q - w))),
+    }, "diffmotion.sliding_causal_mask is this, also for the later frames alone")
+
+
+def turned(answer):
+    """pair [2], position, frequency -> the pair turned by position * frequency radians [2]."""
+    inputs = [(np.array(pair), position, frequency) for pair, position, frequency in (([1.0, 0.0], 3, 0.5), ([0.3, -0.8], 7, 0.1), ([1.0, 2.0], 0, 1.0))]
+
+    def turn(angle, mirror=False):
+        def by(pair, position, frequency):
+            c, s = np.cos(angle(position, frequency)), np.sin(angle(position, frequency))
+            a, b = pair
+            return np.array([a * c - b * s, a * s - b * c if mirror else a * s + b * c])
+        return by
+
+    return judge(answer, inputs, turn(lambda p, f: p * f), {
+        "it turns the other way round; with all keys and queries it would do as well, but it is not what was asked for": turn(lambda p, f: -p * f),
+        "degrees taken for radians": turn(lambda p, f: np.radians(p * f)),
+        "the angle is position times frequency, not divided by it": turn(lambda p, f: p / f),
+        "at position 0 nothing may turn; the frequency is multiplied, not added": turn(lambda p, f: p + f),
+        "that is a mirror, not a turn: the signs of the second line": turn(lambda p, f: p * f, mirror=True),
+    }, "diffmotion.rotate does it for all pairs at once, from fast turns for near frames to slow ones for far")
+
+
+def frames_back(answer):
+    """How many frames back of noisy pose the shipped model's answer can depend on."""
+    return judge_number(answer, 4 * 119 + 4, 0.5, {
+        "the window counts the frame itself, so a block looks 119 back": 4 * 120 + 4,
+        "and the convolution: the first frame of the window has itself seen some": 4 * 119,
+        "the windows of the blocks add up: what a block sees at the edge has itself looked back": 119 + 4,
+        "the convolution's five frames count the frame itself": 4 * 119 + 5,
+    }, "24 s, a fifth of which any one block sees; the keys of each block's last 119 frames are what a stream keeps")
+
+
+# ------------------------------------------------------------------------------------------------
+# Notebook 6: judging
+# ------------------------------------------------------------------------------------------------
+def frechet_distance(answer):
+    """means [D] and covariances [D, D] of two Gaussians -> their squared Fréchet distance."""
+    rng = np.random.default_rng(0)
+    inputs = []
+    for _ in range(3):
+        a, b = rng.normal(size=(2, 3, 3))
+        inputs.append((rng.normal(size=3), a @ a.T, rng.normal(size=3), b @ b.T))
+
+    def cross(a, b):
+        return np.sqrt(np.maximum(np.linalg.eigvals(a @ b).real, 0)).sum()
+
+    def with_parts(means, crossing):
+        return lambda m, a, n, b: means(m - n) + np.trace(a) + np.trace(b) - crossing(a, b)
+
+    def squared(d):
+        return d @ d
+
+    return judge(answer, inputs, metrics.frechet_distance, {
+        "the root is taken of each number; a matrix root is that of the eigenvalues": with_parts(squared, lambda a, b: 2 * np.sqrt(np.abs(np.diag(a @ b))).sum()),
+        "the cross term counts twice": with_parts(squared, lambda a, b: cross(a, b)),
+        "the cross term is missing; two equal clouds would be far apart": with_parts(squared, lambda a, b: 0.0),
+        "the distance of the means is to be squared": with_parts(lambda d: np.linalg.norm(d), lambda a, b: 2 * cross(a, b)),
+        "the means are missing; two equal clouds far apart would be no distance away": with_parts(lambda d: 0.0, lambda a, b: 2 * cross(a, b)),
+        "that is its root; FGD and FID report the square": lambda m, a, n, b: np.sqrt(metrics.frechet_distance(m, a, n, b)),
+    }, "Dowson and Landau 1982, and metrics.frechet_distance")
+
+
+def beat_f1(answer):
+    """found [n], wanted [m] sorted times, tolerance -> F1 of the best one-to-one matching."""
+    inputs = [(np.array(f), np.array(w), 0.1) for f, w in (([0.0, 1.0, 1.5], [0.05, 1.2, 1.45, 3.0]), ([1.0, 1.05, 1.08], [1.04]), ([0.5, 0.55, 2.0, 4.0], [0.58, 2.3]))]
+
+    def near(f, w, t):
+        return (np.abs(f[:, None] - w) <= t).any(axis=1).sum()
+
+    return judge(answer, inputs, lambda f, w, t: 2 * metrics.matches(f, w, t) / (len(f) + len(w)), {
+        "each wanted time may be met once; three strokes around one syllable are one hit and two misses": lambda f, w, t: 2 * near(f, w, t) / (len(f) + len(w)),
+        "that is the precision, hits by strokes: whoever moves once, and well, gets 1": lambda f, w, t: metrics.matches(f, w, t) / len(f),
+        "that is the recall, hits by syllables: whoever waves all the time gets 1": lambda f, w, t: metrics.matches(f, w, t) / len(w),
+        "the 2 is missing: a perfect answer would get a half": lambda f, w, t: metrics.matches(f, w, t) / (len(f) + len(w)),
+    }, "metrics.beat_f1 pools hits and counts over the takes before it divides")
+
+
+def chance_hits(answer):
+    """Share of strokes at random times that are within 0.1 s of a stress, where 30 stresses a minute stand at random times too."""
+    return judge_number(answer, 1 - np.exp(-0.5 * 0.2), 0.006, {
+        "only one side: a stroke may come 0.1 s before the stress, or after it": 1 - np.exp(-0.5 * 0.1),
+        "thirty a minute are one every 2 s; what share of the time lies within 0.1 s of one of them?": 0.5,
+    }, "so a beat score has a floor that is not 0, and it rises with the number of strokes")

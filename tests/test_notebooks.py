@@ -14,9 +14,12 @@ import torch
 from conftest import ROOT
 from diffusers import DDIMScheduler, DDPMScheduler
 from nbclient import NotebookClient
+from scipy.linalg import sqrtm
 from scipy.spatial.transform import Rotation
 
 import diffmotion
+import experiments
+import metrics
 import motion
 import pictures
 import sample
@@ -121,6 +124,15 @@ def r(x):
     return x ** 0.5
 
 
+def layer_norm(x):
+    return torch.nn.LayerNorm(x.shape[-1], elementwise_affine=False)(x)
+
+
+def parts(x, modulation, layer, order=(0, 1, 2)):
+    shift, scale, gate = (modulation[:, n * x.shape[1]:(n + 1) * x.shape[1]] for n in order)
+    return x + gate * layer(layer_norm(x) * (1 + scale) + shift)
+
+
 MISTAKES = [
     ("euler_zxy", lambda a: Rotation.from_euler("ZXY", a).as_matrix(), "degrees taken for radians"),
     ("euler_zxy", lambda a: rotation("zxy")(a), "reverse order"),
@@ -157,6 +169,36 @@ MISTAKES = [
     ("ddim_step", lambda x, eps, a, b: r(a / b) * (x - r(1 - b) * eps) + r(1 - a) * eps, "towards the noise"),
     ("ddim_step", lambda x, eps, a, b: r(b / a) * (x - r(1 - a) * eps) + r(1 - a) * eps, "still that of t"),
     ("half_noise", 500, "half of the steps"), ("half_noise", 369, "a quarter"), ("half_noise", 164, "factor of the noise is a half"), ("half_noise", 900, "too large"),
+    ("modulated", lambda x, m, f: parts(x, m, f, (1, 0, 2)), "each other's place"),
+    ("modulated", lambda x, m, f: parts(x, m - torch.eye(3)[1].repeat_interleave(8), f), "counts from 1"),
+    ("modulated", lambda x, m, f: x + f(layer_norm(x) * (1 + m[:, 8:16]) + m[:, :8]), "gate is missing"),
+    ("modulated", lambda x, m, f: x + f(m[:, 16:] * (layer_norm(x) * (1 + m[:, 8:16]) + m[:, :8])), "outside the layer"),
+    ("modulated", lambda x, m, f: parts(x, m, f) - x, "nothing would come through"),
+    ("modulated", lambda x, m, f: x + m[:, 16:] * f(x * (1 + m[:, 8:16]) + m[:, :8]), "not normalised"),
+    ("modulated", lambda x, m, f: x + m[:, 16:] * f(layer_norm(x.T).T * (1 + m[:, 8:16]) + m[:, :8]), "not over the frames"),
+    ("causal_mask", lambda n, w: solutions.causal_mask(n, w).T, "looks ahead"),
+    ("causal_mask", lambda n, w: np.triu(np.ones((n, n)), 1 - w), "future is open"),
+    ("causal_mask", lambda n, w: solutions.causal_mask(n, w) & ~np.eye(n, dtype=bool), "see itself"),
+    ("causal_mask", lambda n, w: solutions.causal_mask(n, w + 1), "one too wide"),
+    ("causal_mask", lambda n, w: np.tril(np.ones((n, n))), "window is missing"),
+    ("causal_mask", lambda n, w: ~solutions.causal_mask(n, w), "exchanged"),
+    ("turned", lambda v, p, f: solutions.turned(v, -p, f), "other way round"),
+    ("turned", lambda v, p, f: solutions.turned(v, p, np.pi / 180 * f), "degrees taken"),
+    ("turned", lambda v, p, f: solutions.turned(v, p, 1 / f), "not divided"),
+    ("turned", lambda v, p, f: solutions.turned(v, 1, p + f), "not added"),
+    ("turned", lambda v, p, f: np.array([v[0] * np.cos(p * f) - v[1] * np.sin(p * f), v[0] * np.sin(p * f) - v[1] * np.cos(p * f)]), "a mirror"),
+    ("frames_back", 484, "counts the frame itself, so a block"), ("frames_back", 476, "and the convolution"), ("frames_back", 123, "add up"), ("frames_back", 481, "five frames"), ("frames_back", 600, "too large"),
+    ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b - 2 * np.sqrt(np.abs(a @ b))), "root is taken of each number"),
+    ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b - sqrtm(a @ b).real), "counts twice"),
+    ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b), "cross term is missing"),
+    ("frechet_distance", lambda m, a, n, b: np.linalg.norm(m - n) + np.trace(a + b - 2 * sqrtm(a @ b).real), "to be squared"),
+    ("frechet_distance", lambda m, a, n, b: np.trace(a + b - 2 * sqrtm(a @ b).real), "means are missing"),
+    ("frechet_distance", lambda m, a, n, b: (((m - n) ** 2).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real)) ** 0.5, "that is its root"),
+    ("beat_f1", lambda f, w, t: 2 * sum(min(abs(w - x)) <= t for x in f) / (len(f) + len(w)), "may be met once"),
+    ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) * (len(f) + len(w)) / 2 / len(f), "precision"),
+    ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) * (len(f) + len(w)) / 2 / len(w), "recall"),
+    ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) / 2, "the 2 is missing"),
+    ("chance_hits", 0.0488, "only one side"), ("chance_hits", 0.5, "one every 2 s"), ("chance_hits", 0.2, "too large"),
 ]
 
 
@@ -209,7 +251,7 @@ def test_every_check_is_asked_for_in_a_notebook():
 def test_every_function_that_a_notebook_names_exists(path):
     """Text goes out of date in silence: `module.name` in backticks must be something that module has."""
     text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
-    named = set(re.findall(r"`(motion|diffmotion|pictures|sample|checks|NoiseSchedule|PoseCodec|Motion|DiffMotion)\.(\w+)", text)) - {(m, "py") for m in ("motion", "diffmotion", "pictures", "sample", "checks")}
-    homes = dict(motion=motion, diffmotion=diffmotion, pictures=pictures, sample=sample, checks=checks, NoiseSchedule=diffmotion.NoiseSchedule,
+    named = set(re.findall(r"`(motion|diffmotion|pictures|sample|metrics|experiments|checks|NoiseSchedule|PoseCodec|Motion|DiffMotion)\.(\w+)", text)) - {(m, "py") for m in ("motion", "diffmotion", "pictures", "sample", "metrics", "experiments", "checks")}
+    homes = dict(motion=motion, diffmotion=diffmotion, pictures=pictures, sample=sample, metrics=metrics, experiments=experiments, checks=checks, NoiseSchedule=diffmotion.NoiseSchedule,
                  PoseCodec=motion.PoseCodec, Motion=motion.Motion, DiffMotion=diffmotion.DiffMotion)
     assert len(named) >= 3 and [(home, name) for home, name in named if not hasattr(homes[home], name)] == []
