@@ -291,12 +291,12 @@ def turned(answer):
 
 def frames_back(answer):
     """How many frames back of noisy pose the shipped model's answer can depend on."""
-    return judge_number(answer, 4 * 119 + 4, 0.5, {
-        "the window counts the frame itself, so a block looks 119 back": 4 * 120 + 4,
+    return judge_number(answer, 4 * 99 + 4, 0.5, {
+        "the window counts the frame itself, so a block looks 99 back": 4 * 100 + 4,
         "and the convolution: the first frame of the window has itself seen some": 4 * 119,
-        "the windows of the blocks add up: what a block sees at the edge has itself looked back": 119 + 4,
-        "the convolution's five frames count the frame itself": 4 * 119 + 5,
-    }, "24 s, a fifth of which any one block sees; the keys of each block's last 119 frames are what a stream keeps")
+        "the windows of the blocks add up: what a block sees at the edge has itself looked back": 99 + 4,
+        "the convolution's five frames count the frame itself": 4 * 99 + 5,
+    }, "20 s, a quarter of which any one block sees; the keys of each block's last 99 frames are what a stream keeps")
 
 
 # ------------------------------------------------------------------------------------------------

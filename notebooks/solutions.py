@@ -84,7 +84,7 @@ def turned(pair, position, frequency):
     return np.array([[c, -s], [s, c]]) @ pair
 
 
-frames_back = 480            # 4 blocks of 119 frames, and 4 of the convolution
+frames_back = 400            # 4 blocks of 99 frames, and 4 of the convolution
 
 
 # ---- notebook 6: judging -----------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ MISTAKES = [
     ("turned", lambda v, p, f: solutions.turned(v, p, 1 / f), "not divided"),
     ("turned", lambda v, p, f: solutions.turned(v, 1, p + f), "not added"),
     ("turned", lambda v, p, f: np.array([v[0] * np.cos(p * f) - v[1] * np.sin(p * f), v[0] * np.sin(p * f) - v[1] * np.cos(p * f)]), "a mirror"),
-    ("frames_back", 484, "counts the frame itself, so a block"), ("frames_back", 476, "and the convolution"), ("frames_back", 123, "add up"), ("frames_back", 481, "five frames"), ("frames_back", 600, "too large"),
+    ("frames_back", 404, "counts the frame itself, so a block"), ("frames_back", 396, "and the convolution"), ("frames_back", 103, "add up"), ("frames_back", 401, "five frames"), ("frames_back", 600, "too large"),
     ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b - 2 * np.sqrt(np.abs(a @ b))), "root is taken of each number"),
     ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b - sqrtm(a @ b).real), "counts twice"),
     ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b), "cross term is missing"),
