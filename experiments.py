@@ -121,12 +121,18 @@ def reference_of(folder, part):
     return evaluate.corpus_reference(parts | dict(train=parts["train"] or find_pairs(corpus())["train"]), part)
 
 
+@functools.lru_cache(maxsize=2)
+def motions_of(checkpoint, device, wavlm_checkpoint, folder, part, seed, sampling):
+    """A checkpoint's motions for a part of a corpus. The last two are kept: what is a seed's own is its predecessor's other seed."""
+    generator = load_generator(checkpoint, device, wavlm_checkpoint, dict(sampling).get("steps", 1))
+    return evaluate.generate_for(generator, reference_of(folder, part).waveforms, seed, "generating", **dict(sampling))
+
+
 def one_model(args, key, checkpoint, folder, seed, part="test", **sampling):
     """All metrics of one checkpoint on a part of a corpus; seed is the sampler's."""
     def compute():
-        generator, reference = load_generator(checkpoint, args.device, args.wavlm_checkpoint, sampling.get("steps", 1)), reference_of(folder, part)
-        made, other = (evaluate.generate_for(generator, reference.waveforms, seed + n, "generating", **sampling) for n in (0, 1))
-        return metrics.measure(made, [metrics.look_at(m) for m in made], reference, second=other)
+        made, other = (motions_of(checkpoint, args.device, args.wavlm_checkpoint, folder, part, seed + n, tuple(sampling.items())) for n in (0, 1))
+        return metrics.measure(made, [metrics.look_at(m) for m in made], reference_of(folder, part), second=other)
     return remembered([*key, folder.name, part, *(f"{k}={v}" for k, v in sampling.items()), seed], compute)
 
 

@@ -293,7 +293,7 @@ def frames_back(answer):
     """How many frames back of noisy pose the shipped model's answer can depend on."""
     return judge_number(answer, 4 * 99 + 4, 0.5, {
         "the window counts the frame itself, so a block looks 99 back": 4 * 100 + 4,
-        "and the convolution: the first frame of the window has itself seen some": 4 * 119,
+        "and the convolution: the first frame of the window has itself seen some": 4 * 99,
         "the windows of the blocks add up: what a block sees at the edge has itself looked back": 99 + 4,
         "the convolution's five frames count the frame itself": 4 * 99 + 5,
     }, "20 s, a quarter of which any one block sees; the keys of each block's last 99 frames are what a stream keeps")
