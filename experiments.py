@@ -390,7 +390,7 @@ def draw(path, question, kind, rows):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     rows = [row for row in rows if row["scores"]]
-    shown = [name for name in SHOWN if any(name in r["scores"] for r in rows)][:6]
+    shown = [name for name in SHOWN if any(name in r["scores"] for r in rows)][:7]
     height = 3.4 if kind != "category" else 1.2 + 0.32 * len(rows)
     figure, axes = plt.subplots(1, len(shown), figsize=(2 + 2.6 * len(shown), height), sharey=kind == "category", constrained_layout=True, squeeze=False)
     for axis, name in zip(axes[0], shown):
