@@ -18,7 +18,7 @@ import torchaudio
 
 import wavlm_loader
 from data import Parser, run_script
-from motion import written_beside
+from pictures import new_figure, write_picture
 from wavlm_loader import SAMPLE_RATE, SpeechError, SpeechFeatures, hear, load_audio
 
 
@@ -37,13 +37,11 @@ def likeness(features):
 
 
 def plot_heard(path, waveform, wavlm_features, title):
-    """Waveform, MFCC and WavLM of a few seconds, and beside each of the two the likeness of its moments."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    """Waveform, MFCC and WavLM of a few seconds, and beside each of the two the likeness of its moments. path None writes nothing -> figure."""
     mfcc = SpeechFeatures("mfcc", 50)(waveform)                  # [K, 20], at WavLM's rate
     seconds = len(waveform) / SAMPLE_RATE
-    figure, axes = plt.subplots(3, 2, figsize=(15, 10), height_ratios=(1, 3, 3), width_ratios=(2, 1), constrained_layout=True)
+    figure = new_figure(15, 10, layout="constrained")
+    axes = figure.subplots(3, 2, height_ratios=(1, 3, 3), width_ratios=(2, 1))
     axes[0, 0].plot(np.arange(len(waveform)) / SAMPLE_RATE, waveform, color="#444444", lw=0.4)
     axes[0, 0].set(title=title, xlim=(0, seconds), yticks=[])
     axes[0, 1].axis("off")
@@ -54,10 +52,7 @@ def plot_heard(path, waveform, wavlm_features, title):
         left.set(title=name, xlabel="seconds", yticks=[])
         right.imshow(likeness(features), origin="lower", cmap="magma", vmin=0, vmax=1, extent=(0, seconds, 0, seconds))
         right.set(title="how alike two moments are (cosine)", xlabel="seconds", ylabel="seconds")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=80, format="png")
-    plt.close(figure)
+    return write_picture(path, figure)
 
 
 def print_curve(wavlm, waveform, layers=(0, 6, 12)):
@@ -129,6 +124,7 @@ def main():
         print_curve(wavlm, waveform)
     else:
         waveform = waveform[:6 * SAMPLE_RATE]
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         plot_heard(args.out, waveform, torch.cat(list(hear(wavlm, waveform, [args.layer]))), f"{args.audio.name}, WavLM's layer {args.layer}")
         print(args.out)
 

@@ -158,6 +158,72 @@ def facing(answer):
 
 
 # ------------------------------------------------------------------------------------------------
+# Notebook 2: hearing
+# ------------------------------------------------------------------------------------------------
+def hz_to_mel(answer):
+    """f [n] in Hz -> mel [n]."""
+    inputs = [(np.array([0.0, 200.0, 1000.0]),), (np.array([440.0, 7600.0]),)]
+    return judge(answer, inputs, lambda f: 2595 * np.log10(1 + f / 700), {
+        "that is the natural logarithm; with it the factor would be 1127": lambda f: 2595 * np.log(1 + f / 700),
+        "that is the decimal logarithm with the natural one's factor; 2595 goes with log10": lambda f: 1127 * np.log10(1 + f / 700),
+        "the 1 is missing: 0 Hz must be 0 mel": lambda f: 2595 * np.log10(np.maximum(f, 1e-300) / 700),
+        "that is the way back, from mel to Hz": lambda f: 700 * (10 ** (f / 2595) - 1),
+        "the frequency is in kHz there; here it comes in Hz": lambda f: 2595 * np.log10(1 + f / 0.7),
+    }, "torchaudio's MelSpectrogram places its bands by it")
+
+
+def cepstra(answer):
+    """log bands [N], count -> the first `count` coefficients of the orthonormal DCT-II [count]."""
+    rng = np.random.default_rng(0)
+    inputs = [(rng.normal(size=size), count) for size, count in ((8, 8), (40, 20), (5, 3))]
+
+    def transformed(half=0.5, s0=1.0, s=2.0, first=0, before=lambda b: b):
+        def wrong(b, count):
+            N, k = len(b), np.arange(first, first + count)
+            scale = np.where(k == 0, np.sqrt(s0 / N), np.sqrt(s / N)) if s else np.ones(count)
+            return scale * (np.cos(np.pi * k[:, None] * (np.arange(N) + half) / N) @ before(b))
+        return wrong
+
+    return judge(answer, inputs, transformed(), {
+        "the half is missing: a band's value stands in the middle of the band, at n + 1/2": transformed(half=0.0),
+        "the factors are missing; without them longer spectra give larger numbers": transformed(s=0),
+        "the first coefficient has a factor of its own, sqrt(1 / N)": transformed(s0=2.0),
+        "k counts from 0: coefficient 0, the level, is missing": transformed(first=1),
+        "the bands are logarithms already": transformed(before=lambda b: np.log(np.abs(b))),
+    }, "SpeechFeatures multiplies all slices by torchaudio's create_dct at once")
+
+
+def sight_and_step(answer):
+    """[(kernel, stride), ...] -> (samples that a row sees, samples from row to row)."""
+    wavlm = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+    inputs = [(wavlm,), ([(5, 1)],), ([(4, 2), (3, 1), (7, 3)],)]
+
+    def step(convolutions):
+        return int(np.prod([s for _, s in convolutions]))
+
+    def sight(convolutions, overlap=1, own=0):
+        return overlap + sum((k - overlap) * step(convolutions[:n + own]) for n, (k, _) in enumerate(convolutions))
+
+    return judge(answer, inputs, lambda c: (sight(c), step(c)), {
+        "kernels are added up as if each counted samples; those above the first count rows of the layer below, which are a stride apart": lambda c: (sum(k for k, _ in c), step(c)),
+        "the sight is the product of all kernels only if no windows overlap": lambda c: (int(np.prod([k for k, _ in c])), step(c)),
+        "a kernel's reach is multiplied by the strides below it, its own not among them": lambda c: (sight(c, own=1), step(c)),
+        "one row more reaches k - 1 steps further, not k: the first of them is where one stands already": lambda c: (sight(c, overlap=0), step(c)),
+        "strides multiply: a row of the second layer steps over as many rows of the first as its stride says": lambda c: (sight(c), sum(s for _, s in c)),
+        "first the sight, then the step": lambda c: (step(c), sight(c)),
+    }, "400 and 320 for WavLM, FIELD and STRIDE in wavlm_loader.py: 25 ms and 20 ms")
+
+
+def wavlm_rows(answer):
+    """How many rows WavLM makes of 160,000 samples."""
+    return judge_number(answer, (160_000 - 400) // 320 + 1, 0.5, {
+        "50 a second would be 500, but the last window would reach beyond the end: a row needs 400 samples": 500,
+        "the first row needs no step: one more than the steps that fit": (160_000 - 400) // 320,
+        "that divides by the sight; rows overlap, a new one begins every 320 samples": 400,
+    }, "which is why rows must be placed by their centres, and not by stretching them over the clip")
+
+
+# ------------------------------------------------------------------------------------------------
 # Notebook 3: diffusion
 # ------------------------------------------------------------------------------------------------
 SCHEDULE = NoiseSchedule()

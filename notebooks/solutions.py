@@ -40,6 +40,33 @@ def facing(R):
     return np.arctan2(x, z)
 
 
+# ---- notebook 2: hearing -----------------------------------------------------------------------------------------
+def hz_to_mel(f):
+    """The ear's scale: straight for low tones, logarithmic for high ones."""
+    return 2595 * np.log10(1 + f / 700)
+
+
+def cepstra(bands, count):
+    """log bands [N] -> [count], a row of cosines for each coefficient."""
+    N, k = len(bands), np.arange(count)[:, None]
+    cosines = np.cos(np.pi * k * (np.arange(N) + 0.5) / N)                               # [count, N]
+    scale = np.full(count, np.sqrt(2 / N))
+    scale[0] = np.sqrt(1 / N)
+    return scale * (cosines @ bands)
+
+
+def sight_and_step(convolutions):
+    """From the first to the last: a kernel sees k - 1 steps of the layer below further than one row, then the step grows."""
+    sight, step = 1, 1
+    for kernel, stride in convolutions:
+        sight += (kernel - 1) * step
+        step *= stride
+    return sight, step
+
+
+wavlm_rows = 499             # (160000 - 400) // 320 + 1
+
+
 # ---- notebook 3: diffusion ---------------------------------------------------------------------------------------
 def q_sample(x0, t, eps, alphas_cumprod):
     """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps; x0, eps [n], t a whole number."""

@@ -4,6 +4,7 @@ The wrong answers below are written as a student would write them, and not taken
 """
 import ast
 import inspect
+import math
 import re
 import sys
 
@@ -11,18 +12,26 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from conftest import ROOT
 from diffusers import DDIMScheduler, DDPMScheduler
 from nbclient import NotebookClient
+from scipy.fft import dct
 from scipy.linalg import sqrtm
 from scipy.spatial.transform import Rotation
 
+import data
 import diffmotion
+import evaluate
 import experiments
+import hear
 import metrics
 import motion
 import pictures
+import puppet
 import sample
+import train
+import wavlm_loader
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 import checks  # noqa: E402
@@ -54,6 +63,13 @@ def test_the_solutions_say_what_others_say():
         torch.testing.assert_close(mine, ddim.step(eps, t, x_t, eta=0.0).prev_sample, atol=1e-4, rtol=1e-4)
         draws = torch.stack([ddpm.step(x0, t, x_t, generator=torch.Generator().manual_seed(n)).prev_sample for n in range(2000)])
         torch.testing.assert_close(solutions.posterior_mean(x0, x_t, t, checks.BETAS, checks.ABAR), draws.mean(dim=0), atol=float(4 * draws.std() / 2000 ** 0.5), rtol=0)
+    np.testing.assert_allclose(solutions.hz_to_mel(np.array([50.0, 3000.0])), [torchaudio.functional.functional._hz_to_mel(f) for f in (50.0, 3000.0)])
+    np.testing.assert_allclose(solutions.cepstra(w, 2), dct(w, norm="ortho")[:2])
+    sight, step = solutions.sight_and_step([(4, 2), (3, 3)])
+    sound = torch.zeros(1, 1, 40).requires_grad_()       # which samples do two neighbouring rows hang on?
+    rows = torch.nn.Sequential(torch.nn.Conv1d(1, 1, 4, 2), torch.nn.Conv1d(1, 1, 3, 3))(sound)[0, 0]
+    seen = [torch.autograd.grad(rows[n], sound, retain_graph=True)[0].flatten().nonzero().flatten() for n in (1, 2)]
+    assert (len(seen[0]), int(seen[1][0] - seen[0][0])) == (sight, step)
 
 
 # ---- empty and broken answers ------------------------------------------------------------------------------------
@@ -133,6 +149,14 @@ def parts(x, modulation, layer, order=(0, 1, 2)):
     return x + gate * layer(layer_norm(x) * (1 + scale) + shift)
 
 
+def walked(convolutions, own=False, reach=1):
+    sight, step = reach, 1
+    for kernel, stride in convolutions:
+        step, below = step * stride, step
+        sight += (kernel - reach) * (step if own else below)
+    return sight, step
+
+
 MISTAKES = [
     ("euler_zxy", lambda a: Rotation.from_euler("ZXY", a).as_matrix(), "degrees taken for radians"),
     ("euler_zxy", lambda a: rotation("zxy")(a), "reverse order"),
@@ -152,6 +176,23 @@ MISTAKES = [
     ("facing", lambda R: np.arctan2(*(np.array([0, 0, 1]) @ R)[[0, 2]]), "row for column"),
     ("facing", lambda R: np.arctan2(R[0, 2], R[2, 2]) * 180 / np.pi, "degrees"),
     ("facing", lambda R: np.arctan(R[0, 2] / R[2, 2]), "take arctan2"),
+    ("hz_to_mel", lambda f: 2595 * np.log1p(f / 700), "natural logarithm; with"),
+    ("hz_to_mel", lambda f: 1127 * np.log10(1 + f / 700), "natural one's factor"),
+    ("hz_to_mel", lambda f: 2595 * np.log10(np.maximum(f, 1e-300) / 700), "the 1 is missing"),
+    ("hz_to_mel", lambda f: 700 * (np.power(10, f / 2595) - 1), "the way back"),
+    ("hz_to_mel", lambda f: 2595 * np.log10(1 + 1000 * f / 700), "kHz"),
+    ("cepstra", lambda b, n: np.array([(1 + (k > 0)) ** 0.5 / len(b) ** 0.5 * sum(x * np.cos(np.pi * k * m / len(b)) for m, x in enumerate(b)) for k in range(n)]), "half is missing"),
+    ("cepstra", lambda b, n: dct(b)[:n] / 2, "factors are missing"),
+    ("cepstra", lambda b, n: dct(b)[:n] / (2 * len(b)) ** 0.5, "factor of its own"),
+    ("cepstra", lambda b, n: np.append(dct(b, norm="ortho"), 0)[1:n + 1], "level, is missing"),
+    ("cepstra", lambda b, n: dct(np.log(np.abs(b)), norm="ortho")[:n], "logarithms already"),
+    ("sight_and_step", lambda c: (sum(k for k, _ in c), math.prod(s for _, s in c)), "kernels are added up"),
+    ("sight_and_step", lambda c: (math.prod(k for k, _ in c), math.prod(s for _, s in c)), "product of all kernels"),
+    ("sight_and_step", lambda c: walked(c, own=True), "its own not among them"),
+    ("sight_and_step", lambda c: walked(c, reach=0), "k - 1 steps further"),
+    ("sight_and_step", lambda c: (solutions.sight_and_step(c)[0], sum(s for _, s in c)), "strides multiply"),
+    ("sight_and_step", lambda c: solutions.sight_and_step(c)[::-1], "first the sight"),
+    ("wavlm_rows", 500, "50 a second"), ("wavlm_rows", 498, "needs no step"), ("wavlm_rows", 400, "divides by the sight"), ("wavlm_rows", 700, "too large"),
     ("q_sample", lambda x0, t, eps, abar: r(1 - torch.linspace(1e-4, 2e-2, 1000)[t]) * x0 + r(torch.linspace(1e-4, 2e-2, 1000)[t]) * eps, "beta for alpha bar"),
     ("q_sample", noised(lambda a, t: a[t], lambda a, t: 1 - a[t]), "square roots are missing"),
     ("q_sample", noised(lambda a, t: r(1 - a[t]), lambda a, t: r(a[t])), "exchanged"),
@@ -251,7 +292,7 @@ def test_every_check_is_asked_for_in_a_notebook():
 def test_every_function_that_a_notebook_names_exists(path):
     """Text goes out of date in silence: `module.name` in backticks must be something that module has."""
     text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown")
-    named = set(re.findall(r"`(motion|diffmotion|pictures|sample|metrics|experiments|checks|NoiseSchedule|PoseCodec|Motion|DiffMotion)\.(\w+)", text)) - {(m, "py") for m in ("motion", "diffmotion", "pictures", "sample", "metrics", "experiments", "checks")}
-    homes = dict(motion=motion, diffmotion=diffmotion, pictures=pictures, sample=sample, metrics=metrics, experiments=experiments, checks=checks, NoiseSchedule=diffmotion.NoiseSchedule,
-                 PoseCodec=motion.PoseCodec, Motion=motion.Motion, DiffMotion=diffmotion.DiffMotion)
+    homes = {m.__name__: m for m in (checks, data, diffmotion, evaluate, experiments, hear, metrics, motion, pictures, puppet, sample, train, wavlm_loader)}
+    homes |= {c.__name__: c for c in (diffmotion.NoiseSchedule, diffmotion.DiffMotion, motion.Motion, motion.PoseCodec)}
+    named = {(home, name) for home, name in re.findall(r"`(\w+)\.(\w+)", text) if home in homes and name != "py"}
     assert len(named) >= 3 and [(home, name) for home, name in named if not hasattr(homes[home], name)] == []
