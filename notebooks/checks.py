@@ -366,6 +366,76 @@ def frames_back(answer):
 
 
 # ------------------------------------------------------------------------------------------------
+# Notebook 5: training and sampling
+# ------------------------------------------------------------------------------------------------
+def best_loss(answer):
+    """abar [n], s -> the least mean squared error of eps, for independent Gaussian features of deviation s [n]."""
+    inputs = [(np.array([0.999, 0.6, 0.1]), s) for s in (1.0, 0.05, 3.0)]
+    return judge(answer, inputs, lambda a, s: a * s ** 2 / (a * s ** 2 + 1 - a), {
+        "the shares are exchanged: where there is little noise, it is hard to see, and the loss is near 1": lambda a, s: (1 - a) / (a * s ** 2 + 1 - a),
+        "the deviation is to be squared: variances add up": lambda a, s: a * s / (a * s + 1 - a),
+        "that holds for deviation 1 only": lambda a, s: a,
+        "that is what remains of x_t's variance before one divides by it": lambda a, s: a * s ** 2,
+        "that is the loss for x0, not for the noise": lambda a, s: s ** 2 * (1 - a) / (a * s ** 2 + 1 - a),
+        "that is the loss of answering 0": lambda a, s: np.ones_like(a),
+    }, "so a loss says little without the deviation of the data beside it")
+
+
+def ema_update(answer):
+    """average [n], weight [n], decay -> the new average [n]."""
+    rng = np.random.default_rng(0)
+    inputs = [(rng.normal(size=3), rng.normal(size=3), decay) for decay in (0.9, 0.998, 0.0)]
+    return judge(answer, inputs, lambda a, w, d: d * a + (1 - d) * w, {
+        "decay and 1 - decay are exchanged: that follows the weights at once and averages nothing": lambda a, w, d: (1 - d) * a + d * w,
+        "the shares do not add up to 1: the average would grow without end": lambda a, w, d: d * a + w,
+        "the new weight's share is missing": lambda a, w, d: d * a,
+        "that is a plain mean of the two; its memory is one step": lambda a, w, d: (a + w) / 2,
+    }, "train.py does it for all weights at once, with torch._foreach_lerp_")
+
+
+def learning_rate(answer):
+    """step, warmup, steps, peak -> the learning rate."""
+    inputs = [(step, 10, 100, 0.5) for step in (0, 4, 9, 10, 40, 99)] + [(5, 4, 20, 1.0)]
+
+    def rate(first=1, after=True, half=0.5, warm=True):
+        def wrong(step, warmup, steps, peak):
+            if warm and step < warmup:
+                return peak * (step + first) / warmup
+            gone = (step - warmup) / (steps - warmup) if after else step / steps
+            return peak * half * ((1 if half == 0.5 else 0) + np.cos(np.pi * gone * (1 if half == 0.5 else 0.5)))
+        return wrong
+
+    return judge(answer, inputs, rate(), {
+        "step 0 has a learning rate of 0: it learns nothing, and the last warm-up step has not reached the peak": rate(first=0),
+        "the cosine must begin where the warm-up ends, or the rate jumps there": rate(after=False),
+        "that is a quarter of a cosine; half a one, raised to between 0 and 1, leaves the peak slowly and arrives slowly": rate(half=1.0),
+        "the warm-up is missing": rate(warm=False),
+        "the cosine goes from 1 to -1: raise it by 1 and halve it": lambda step, warmup, steps, peak: peak * ((step + 1) / warmup if step < warmup else np.cos(np.pi * (step - warmup) / (steps - warmup))),
+    }, "train.learning_rate is this")
+
+
+def guided(answer):
+    """eps with speech [n], eps without [n], strength -> eps [n]."""
+    rng = np.random.default_rng(1)
+    inputs = [(rng.normal(size=3), rng.normal(size=3), strength) for strength in (0.0, 1.0, 1.35, 3.0)]
+    return judge(answer, inputs, lambda spoken, silent, g: silent + g * (spoken - silent), {
+        "there 0 means the model as it was trained; in this project 0 means no speech and 1 the model as it was trained": lambda spoken, silent, g: (1 + g) * spoken - g * silent,
+        "spoken and silent are exchanged: that flees from the speech": lambda spoken, silent, g: spoken + g * (silent - spoken),
+        "the difference is what is strengthened, not the answer itself; at strength 1 the answer must be that with speech": lambda spoken, silent, g: silent + g * spoken,
+        "the starting point is missing: add the difference to the answer without speech": lambda spoken, silent, g: g * (spoken - silent),
+    }, "classifier-free guidance, Ho and Salimans 2022; both answers come from one pass, as two clips of a batch")
+
+
+def half_forgotten(answer):
+    """Steps after which an average with decay 0.998 has kept half of where it was."""
+    return judge_number(answer, np.log(0.5) / np.log(0.998), 4, {
+        "after 1 / (1 - decay) steps it has kept 1 / e, 37%, not half": 500,
+        "half of 500 would be right if it forgot at a constant rate; it forgets a share of what is left": 250,
+        "after so many steps it has kept an eighth": 3 * np.log(0.5) / np.log(0.998),
+    }, "about 350 steps; so a run that is not much longer than that must begin with a shorter memory, as train.py's does")
+
+
+# ------------------------------------------------------------------------------------------------
 # Notebook 6: judging
 # ------------------------------------------------------------------------------------------------
 def frechet_distance(answer):

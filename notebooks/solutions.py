@@ -114,6 +114,34 @@ def turned(pair, position, frequency):
 frames_back = 400            # 4 blocks of 99 frames, and 4 of the convolution
 
 
+# ---- notebook 5: training and sampling ---------------------------------------------------------------------------
+def best_loss(abar, s):
+    """The best guess of eps is c x_t with c = Cov(eps, x_t) / Var(x_t); what is left of eps's variance 1 is 1 - Cov^2 / Var."""
+    variance = abar * s ** 2 + (1 - abar)
+    return 1 - (1 - abar) / variance
+
+
+def ema_update(average, weight, decay):
+    """Mostly what it was, a little of what is new."""
+    return average + (1 - decay) * (weight - average)
+
+
+def learning_rate(step, warmup, steps, peak):
+    """Warm-up in equal steps, then half a cosine."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    gone = (step - warmup) / (steps - warmup)
+    return peak * (1 + np.cos(np.pi * gone)) / 2
+
+
+def guided(spoken, silent, strength):
+    """From the answer without speech, `strength` times as far as the speech pulled."""
+    return silent + strength * (spoken - silent)
+
+
+half_forgotten = 346         # 0.998^n = 1/2
+
+
 # ---- notebook 6: judging -----------------------------------------------------------------------------------------
 def frechet_distance(mean_a, cov_a, mean_b, cov_b):
     """Squared Fréchet distance of two Gaussians; the root of A B has the trace that the roots of its eigenvalues add up to."""

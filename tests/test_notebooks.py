@@ -63,6 +63,17 @@ def test_the_solutions_say_what_others_say():
         torch.testing.assert_close(mine, ddim.step(eps, t, x_t, eta=0.0).prev_sample, atol=1e-4, rtol=1e-4)
         draws = torch.stack([ddpm.step(x0, t, x_t, generator=torch.Generator().manual_seed(n)).prev_sample for n in range(2000)])
         torch.testing.assert_close(solutions.posterior_mean(x0, x_t, t, checks.BETAS, checks.ABAR), draws.mean(dim=0), atol=float(4 * draws.std() / 2000 ** 0.5), rtol=0)
+    for s, t in ((1.0, 500), (0.3, 100)):                # the error of a regression on draws
+        eps = rng.normal(size=100_000)
+        noisy = float(checks.ABAR[t]) ** 0.5 * s * rng.normal(size=100_000) + (1 - float(checks.ABAR[t])) ** 0.5 * eps
+        np.testing.assert_allclose(solutions.best_loss(float(checks.ABAR[t]), s), np.mean((eps - np.polyval(np.polyfit(noisy, eps, 1), noisy)) ** 2), atol=0.01)
+    torch_rates, optimiser = [], torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 40)
+    for _ in range(40):
+        torch_rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        falling.step()
+    np.testing.assert_allclose([solutions.learning_rate(10 + n, 10, 50, 0.5) for n in range(40)], torch_rates, atol=1e-6)
     np.testing.assert_allclose(solutions.hz_to_mel(np.array([50.0, 3000.0])), [torchaudio.functional.functional._hz_to_mel(f) for f in (50.0, 3000.0)])
     np.testing.assert_allclose(solutions.cepstra(w, 2), dct(w, norm="ortho")[:2])
     sight, step = solutions.sight_and_step([(4, 2), (3, 3)])
@@ -229,6 +240,26 @@ MISTAKES = [
     ("turned", lambda v, p, f: solutions.turned(v, 1, p + f), "not added"),
     ("turned", lambda v, p, f: np.array([v[0] * np.cos(p * f) - v[1] * np.sin(p * f), v[0] * np.sin(p * f) - v[1] * np.cos(p * f)]), "a mirror"),
     ("frames_back", 404, "counts the frame itself, so a block"), ("frames_back", 396, "and the convolution"), ("frames_back", 103, "add up"), ("frames_back", 401, "five frames"), ("frames_back", 600, "too large"),
+    ("best_loss", lambda a, s: 1 - solutions.best_loss(a, s), "exchanged"),
+    ("best_loss", lambda a, s: 1 / (1 + (1 - a) / (a * s)), "to be squared"),
+    ("best_loss", lambda a, s: 1 - (1 - a), "deviation 1 only"),
+    ("best_loss", lambda a, s: s * s * a, "before one divides"),
+    ("best_loss", lambda a, s: 1 / (1 / s ** 2 + a / (1 - a)), "for x0"),
+    ("best_loss", lambda a, s: 1 + 0 * a, "answering 0"),
+    ("ema_update", lambda a, w, d: a + d * (w - a), "exchanged"),
+    ("ema_update", lambda a, w, d: a * d + w, "add up to 1"),
+    ("ema_update", lambda a, w, d: a - (1 - d) * a, "share is missing"),
+    ("ema_update", lambda a, w, d: np.mean([a, w], axis=0), "plain mean"),
+    ("learning_rate", lambda n, w, s, p: p * n / w if n < w else solutions.learning_rate(n, w, s, p), "learns nothing"),
+    ("learning_rate", lambda n, w, s, p: p * (n + 1) / w if n < w else p * np.cos(np.pi * n / s / 2) ** 2, "the rate jumps"),
+    ("learning_rate", lambda n, w, s, p: p * (n + 1) / w if n < w else p * np.sin(np.pi / 2 * (s - n) / (s - w)), "quarter of a cosine"),
+    ("learning_rate", lambda n, w, s, p: p * np.cos(np.pi * (n - w) / (s - w) / 2) ** 2, "warm-up is missing"),
+    ("learning_rate", lambda n, w, s, p: p * (n + 1) / w if n < w else p * np.cos(np.pi * (n - w) / (s - w)), "raise it by 1"),
+    ("guided", lambda x, y, g: x + g * (x - y), "model as it was trained; in"),
+    ("guided", lambda x, y, g: (1 - g) * x + g * y, "flees"),
+    ("guided", lambda x, y, g: y + g * x, "difference is what"),
+    ("guided", lambda x, y, g: g * x - g * y, "starting point"),
+    ("half_forgotten", 500, "not half"), ("half_forgotten", 250, "constant rate"), ("half_forgotten", 1039, "an eighth"), ("half_forgotten", 2000, "too large"),
     ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b - 2 * np.sqrt(np.abs(a @ b))), "root is taken of each number"),
     ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b - sqrtm(a @ b).real), "counts twice"),
     ("frechet_distance", lambda m, a, n, b: ((m - n) ** 2).sum() + np.trace(a + b), "cross term is missing"),
