@@ -2,6 +2,7 @@
 
     plot_motion        poses along the waveform                    sample.py, train.py
     plot_schedule      signal and noise at every diffusion step
+    plot_architecture  the network and what is around it, with the names of the code
     plot_dissolve      a pose dissolves into noise, and comes back
     plot_attention     where one frame looks
     plot_adaln         what loud and quiet speech do to adaLN's scale
@@ -281,7 +282,103 @@ def plot_dissolve(path, generator, motion, speech, frame, times=(0, 50, 150, 300
 
 
 # ------------------------------------------------------------------------------------------------
-# 3. Inside the network, through hooks: the network need not know that it is looked at
+# 3. The architecture
+# ------------------------------------------------------------------------------------------------
+def plot_architecture(path):
+    """The whole program on one sheet: what is computed once a clip, what at every diffusion step. Names in typewriter are those in the code."""
+    from matplotlib.patches import FancyBboxPatch
+    width, height = 13.6, 8.3
+    figure = new_figure(width, height)
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axes.axis("off")
+    speech, noise, body = ("#fdf0e2", LEFT), ("#e6eef8", RIGHT), ("#eceef2", MIDDLE)         # faces and edges
+
+    def box(x, y, name, text="", kind=body, wide=2.1, tall=0.62):
+        """A box whose centre is (x, y): a name of the code, and what it does."""
+        axes.add_patch(FancyBboxPatch((x - wide / 2, y - tall / 2), wide, tall, boxstyle="round,pad=0,rounding_size=0.08", fc=kind[0], ec=kind[1], lw=1.3, zorder=3))
+        axes.text(x, y + (0.12 if text else 0), name, ha="center", va="center", family="monospace", fontsize=9.5, color=DARK, zorder=4)
+        if text:
+            axes.text(x, y - 0.14, text, ha="center", va="center", fontsize=8, color="#555f6f", zorder=4)
+
+    def arrow(*points, label="", colour=DARK, at=0, shift=(0.08, 0)):
+        """A line through the points with a head at its end; the label stands beside the middle of its `at`-th piece."""
+        for a, b in zip(points, points[1:]):
+            axes.annotate("", b, a, arrowprops=dict(arrowstyle="-|>" if b == points[-1] else "-", color=colour, lw=1.4, shrinkA=0, shrinkB=0), zorder=2)
+        if label:
+            (x1, y1), (x2, y2) = points[at:at + 2]
+            axes.text((x1 + x2) / 2 + shift[0], (y1 + y2) / 2 + shift[1], label, fontsize=8, color="#555f6f", va="center", zorder=4)
+
+    def area(x, y, wide, tall, title, colour):
+        axes.add_patch(FancyBboxPatch((x, y), wide, tall, boxstyle="round,pad=0,rounding_size=0.15", fc=colour, ec="none", alpha=0.35, zorder=0))
+        axes.text(x + 0.12, y + tall - 0.2, title, fontsize=10, color=DARK, weight="bold", va="center")
+
+    # ---- once a clip -----------------------------------------------------------------------------------------
+    area(0.1, 0.2, 2.9, 7.95, "once a clip", speech[0])
+    rows = (("load_audio", "any file: 16 kHz, mono"), ("SpeechFeatures", "mel, mfcc or WavLM, 20 rows a second"), ("hear", "convolution over 0.8 s both ways"),
+            ("voice", "+ its mean over the last seconds"), ("understand", "two layers"), ("speech_half", "one linear layer for each block"))
+    shapes = ("[samples]", "speech [F, S]", "[F, W]", "[F, W]", "condition [F, W]")
+    levels = [7.4 - 1.18 * n for n in range(len(rows))]
+    for y, (name, text) in zip(levels, rows):
+        box(1.55, y, name, text, speech, 2.5)
+    for n, shape in enumerate(shapes):
+        arrow((1.55, levels[n] - 0.31), (1.55, levels[n + 1] + 0.31), label=shape)
+    axes.text(1.55, 0.62, "withheld speech: no_speech\ntakes the condition's place", ha="center", va="center", fontsize=8, color="#555f6f")
+
+    # ---- every step: into the network and out of it ----------------------------------------------------------
+    area(3.2, 0.2, 7.2, 7.95, "at every diffusion step: denoise(x_t, t, halves)", noise[0])
+    box(5.0, 7.2, "gesture", "convolution over 5 frames, none later", noise, 2.6)
+    box(5.0, 0.75, "final", "linear layer, back to P", noise, 2.6)
+    box(9.0, 7.2, "sinusoid, step", "how noisy is it?", noise, 2.1)
+
+    # ---- one block -------------------------------------------------------------------------------------------
+    axes.add_patch(FancyBboxPatch((3.45, 1.62), 6.75, 5.0, boxstyle="round,pad=0,rounding_size=0.12", fc="white", ec=MIDDLE, lw=1.3, zorder=1))
+    axes.text(10.08, 1.82, "one Block of `depth`", fontsize=9, color=DARK, ha="right", va="center")
+    rows = (("norm", "each frame: mean 0, deviation 1", body), ("attention", "qkv, rotate, sliding_causal_mask, out", noise), ("norm", "each frame: mean 0, deviation 1", body), ("mlp", "each frame by itself", noise))
+    levels = (5.85, 4.85, 3.55, 2.55)
+    for y, (name, text, kind) in zip(levels, rows):
+        box(5.0, y, name, text, kind, 2.6)
+    knobs = ((5.35, "· (1 + scale_1) + shift_1"), (4.3, "· gate_1"), (3.05, "· (1 + scale_2) + shift_2"), (2.08, "· gate_2"))
+    arrow((5.0, 6.89), (5.0, 6.16), label="x [F, W]", shift=(0.08, 0.23))
+    for above, below in ((5.54, 5.16), (4.54, 3.86), (3.24, 2.86)):
+        arrow((5.0, above), (5.0, below))
+    arrow((5.0, 2.24), (5.0, 1.06))
+    for start, stop in ((6.42, 4.13), (4.02, 1.83)):               # past the layers: what comes in is added to what they say
+        arrow((5.0, start), (3.58, start), (3.58, stop), (4.88, stop), colour=MIDDLE)
+        axes.text(5.0, stop, "+", ha="center", va="center", fontsize=11, color=DARK, zorder=5, bbox=dict(boxstyle="circle,pad=0.12", fc="white", ec=DARK))
+    box(8.6, 4.2, "adaln", "speech_half + step(t): six numbers\nfor each frame and feature", speech, 2.5, 0.95)
+    for y, text in knobs:
+        axes.text(5.12, y, text, fontsize=8.5, color=LEFT, va="center", family="monospace", zorder=5)
+        x = 7.2 if "scale" in text else 5.95
+        axes.plot((7.28, x), (y, y), color=LEFT, lw=1, zorder=2)
+    axes.plot((7.28, 7.28), (knobs[0][0], knobs[-1][0]), color=LEFT, lw=1, zorder=2)
+    axes.plot((7.35, 7.28), (4.2, 4.2), color=LEFT, lw=1, zorder=2)
+    arrow((9.0, 6.89), (9.0, 4.68), label="[W]")
+    arrow((2.8, 1.5), (3.3, 1.5), (3.3, 1.28), (8.6, 1.28), (8.6, 3.72), colour=LEFT, label="halves: [F, 6 W] a block, [F, 2 W] for the end", at=2, shift=(0.45, -0.13))
+    axes.text(5.12, 1.44, "final_norm, final_adaln", fontsize=8.5, color=LEFT, va="center", family="monospace")
+
+    # ---- around the network ----------------------------------------------------------------------------------
+    area(10.6, 4.55, 2.9, 3.6, "sampling: generate", body[0])
+    box(12.05, 7.2, "FrameNoise", "x_T, a seed for every frame", body, 2.5)
+    box(12.05, 6.2, "sample_ddim", "10 times: a little less noisy", body, 2.5)
+    box(12.05, 5.1, "poses, decode", "write_bvh", body, 2.5)
+    arrow((12.05, 6.89), (12.05, 6.51))
+    arrow((12.05, 5.89), (12.05, 5.41), label="x_0 [F, P]")
+    area(10.6, 0.2, 2.9, 4.15, "training: train.py", body[0])
+    box(12.05, 3.45, "read_bvh, encode", "exponential maps, standardised", body, 2.5)
+    box(12.05, 2.45, "innovations", "what is new in each frame", body, 2.5)
+    box(12.05, 1.45, "add_noise", "x_t at a random t", body, 2.5)
+    axes.text(12.05, 0.62, "loss = mean (eps - model)²", fontsize=8.5, ha="center", va="center", color=DARK, family="monospace")
+    arrow((12.05, 3.14), (12.05, 2.76), label="[F, P]")
+    arrow((12.05, 2.14), (12.05, 1.76), label="x_0")
+    arrow((12.05, 1.14), (12.05, 0.78), label="x_t, eps")
+    arrow((10.8, 6.2), (10.5, 6.2), (10.5, 7.85), (5.0, 7.85), (5.0, 7.51), label="x_t [F, P], t", at=2, shift=(-0.4, 0.12))
+    arrow((9.0, 7.85), (9.0, 7.51))
+    arrow((6.3, 0.75), (10.3, 0.75), (10.3, 6.05), (10.8, 6.05), label="eps [F, P]", shift=(-0.3, 0.14))
+    return write_picture(path, figure, dpi=110)
+
+
+# ------------------------------------------------------------------------------------------------
+# 4. Inside the network, through hooks: the network need not know that it is looked at
 # ------------------------------------------------------------------------------------------------
 @torch.no_grad()
 def overhear(model, layers, x_t, t, speech):
@@ -374,7 +471,7 @@ def plot_adaln(path, generator, waveform, t=200, block=0):
 
 
 # ------------------------------------------------------------------------------------------------
-# 4. Films
+# 5. Films
 # ------------------------------------------------------------------------------------------------
 def paint_film(scenes, limits, waveform, fps, width, height):
     """Yields a picture for each scene, uint8 [height, width, 3], with the waveform and the moment below it.
@@ -527,6 +624,7 @@ def main():
     speech = generator.hear(heard)                               # [1, F, S]
     motion, = generator(speech)
     plot_schedule(out / "schedule.png", {"DDPM, last beta 0.02": NoiseSchedule(), "last beta 0.05": NoiseSchedule(beta_end=5e-2), "last beta 0.08": NoiseSchedule(beta_end=8e-2)})
+    plot_architecture(out / "architecture.png")
     plot_dissolve(out / "dissolve.png", generator, motion, speech, frame=60)
     x0 = generator.model.innovations(torch.from_numpy(generator.codec.encode(motion))[None])
     t = torch.tensor([200])
@@ -534,7 +632,7 @@ def main():
     plot_attention(out / "attention.png", attention_weights(generator.model, x_t, t, speech), 120, generator.codec.fps, heard)
     plot_adaln(out / "adaln.png", generator, heard)
     animate_dissolve(out / "dissolve.gif", generator, waveform, seed=7)      # the seed: gestures large enough for a small picture
-    print(", ".join(str(out / name) for name in ("schedule.png", "dissolve.png", "attention.png", "adaln.png", "dissolve.gif")))
+    print(", ".join(str(out / name) for name in ("schedule.png", "architecture.png", "dissolve.png", "attention.png", "adaln.png", "dissolve.gif")))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import ast
 import inspect
 import math
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -327,3 +328,20 @@ def test_every_function_that_a_notebook_names_exists(path):
     homes |= {c.__name__: c for c in (diffmotion.NoiseSchedule, diffmotion.DiffMotion, motion.Motion, motion.PoseCodec)}
     named = {(home, name) for home, name in re.findall(r"`(\w+)\.(\w+)", text) if home in homes and name != "py"}
     assert len(named) >= 3 and [(home, name) for home, name in named if not hasattr(homes[home], name)] == []
+
+
+def test_the_teachers_page_names_every_exercise_and_its_plans_last_90_minutes():
+    page = (ROOT / "notebooks" / "TEACHERS.md").read_text()
+    there = [f"{path.stem[0]}.{number}" for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+             for number in re.findall(r"^\*\*(\d) · ", cell.source, re.MULTILINE)]
+    assert re.findall(r"^\| (\d\.\d)", page, re.MULTILINE) == there and f"{len(there)} exercises" in page
+    plans = [sum(int(minutes) for minutes in re.findall(r"^\| (\d+) \|", part, re.MULTILINE)) for part in page.split("## Session")[1:]]
+    assert plans == [90, 90]
+
+
+def test_the_teachers_way_to_mark_answers_works(tmp_path):
+    code = (ROOT / "notebooks" / "TEACHERS.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "answers.py").write_text(inspect.getsource(solutions.q_sample) + "\n\n" + inspect.getsource(solutions.causal_mask).replace("back < window", "back <= window"))
+    (tmp_path / "mark.py").write_text("import numpy, answers; answers.np = numpy\n" + code)
+    done = subprocess.run([sys.executable, tmp_path / "mark.py"], cwd=ROOT, capture_output=True, text=True)
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["right:", "empty:", "empty:", "wrong:"], done.stderr

@@ -1,4 +1,6 @@
 """The command `view`, the films and the pictures: what is drawn is what is there."""
+import inspect
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -154,6 +156,17 @@ def test_the_schedule_is_drawn_as_diffusers_has_it():
     signal, noise = (line.get_ydata() for line in figure.axes[1].lines)
     np.testing.assert_allclose(signal, np.sqrt(abar), atol=1e-4)
     np.testing.assert_allclose(noise, np.sqrt(1 - abar), atol=1e-4)
+
+
+def test_every_name_in_the_architecture_is_in_the_code():
+    """A drawing goes out of date in silence."""
+    figure = pictures.plot_architecture(None)
+    texts = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text") and artist.get_family() == ["monospace"])]
+    names = set(re.findall(r"[A-Za-z]\w+", " ".join(texts)))
+    network = DiffMotion(DiffMotionConfig(4, 4, width=8, depth=1, heads=2))
+    homes = (sample, diffmotion, M, network, network.blocks[0], network.blocks[0].adaln, NoiseSchedule, M.PoseCodec)
+    knobs = set(re.findall(r"\w+_\d", inspect.getsource(type(network.blocks[0]).forward)))
+    assert len(names) > 20 and {name for name in names if not any(hasattr(home, name) for home in homes)} - knobs == {"loss", "mean", "eps", "model"}
 
 
 def test_the_walk_back_from_noise_ends_at_what_the_sampler_makes(generator):
