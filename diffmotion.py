@@ -366,7 +366,10 @@ def sinusoid(t, width):
 def time_grid(num_steps, steps, power=1.0):
     """`steps` of the num_steps diffusion steps from the noisiest down to 0, t_k = (num_steps - 1) (1 - k / (steps - 1))^power.
 
-    A list of falling ints. power 1 spreads them evenly; less puts more of them where the noise is strong.
+    A list of falling ints. power 1 spreads them evenly; less puts more of them where the noise is strong: of DDPM's and DDIM's, with
+    power 0.5, three quarters go to the noisier half of the chain. It is there that a causal network decides what will happen, and the
+    puppet's strokes were hit better the more of few steps were spent on it (see the README). The price: the last jump, from a third
+    of the chain with ten steps, loses detail finer than the noise there. All 1000 steps are the same grid for any power.
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
@@ -377,8 +380,11 @@ def time_grid(num_steps, steps, power=1.0):
 
 
 def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
-    """Ho et al. 2020, algorithm 2: draw x_{t-1} from the posterior at the predicted x0. x [B, F, P] ~ N(0, 1)."""
-    grid = time_grid(schedule.num_steps, steps)
+    """Ho et al. 2020, algorithm 2: draw x_{t-1} from the posterior at the predicted x0. x [B, F, P] ~ N(0, 1).
+
+    Fresh noise at each step forgives: what was decided wrongly at one is half forgotten at the next, and decided again.
+    """
+    grid = time_grid(schedule.num_steps, steps, power=0.5)
     for k, t in progress(list(enumerate(grid))):
         t_previous = grid[k + 1] if k + 1 < steps else -1
         x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
@@ -388,12 +394,7 @@ def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
 
 
 def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
-    """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start.
-
-    Three quarters of the steps go to the noisier half of the chain: it is there that a causal network decides what will happen,
-    and the puppet's strokes were hit better the more of the steps were spent on it (see the README). The price: the last
-    jump, from a third of the chain with ten steps, loses detail finer than the noise there. All 1000 steps lose nothing.
-    """
+    """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start."""
     grid = time_grid(schedule.num_steps, steps, power=0.5)
     for k, t in progress(list(enumerate(grid))):
         eps = predict_eps(x, t, k)
@@ -478,7 +479,7 @@ def conditions(model, pieces):
 
 
 @torch.no_grad()
-def generate_stream(model, schedule, speech, sampler="ddim", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter):
+def generate_stream(model, schedule, speech, sampler="ddpm", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter):
     """Motion for speech [B, F, S], in pieces [B, chunk, P] (the last one shorter); joined, they equal generate().
 
     Nothing looks ahead in the motion, so a chunk needs of the past only what its network passes saw of it: for each
@@ -520,7 +521,7 @@ def generate_stream(model, schedule, speech, sampler="ddim", steps=10, guidance=
         yield poses
 
 
-def generate(model, schedule, speech, sampler="ddim", steps=10, guidance=1.0, seed=0, progress=iter):
+def generate(model, schedule, speech, sampler="ddpm", steps=10, guidance=1.0, seed=0, progress=iter):
     """Motion for speech [B, F, S] -> standardised pose features [B, F, P]. `steps` counts network passes.
 
     Up to four attention windows all frames are made at once, as in the paper; beyond, in chunks that give the same
