@@ -125,12 +125,7 @@ def reference_of(folder, part):
 def motions_of(checkpoint, device, wavlm_checkpoint, folder, part, seed, sampling):
     """A checkpoint's motions for a part of a corpus. The last two are kept: what is a seed's own is its predecessor's other seed."""
     generator = load_generator(checkpoint, device, wavlm_checkpoint, dict(sampling).get("steps", 1))
-    return evaluate.generate_for(generator, reference_of(folder, part).waveforms, seed, "generating", **COMPARED | dict(sampling))
-
-
-# One sampler for all that are compared, so that it is the models that differ. (DDIM was the default when they were run; since the experiment
-# `samplers` it is DDPM, also with ten steps.)
-COMPARED = dict(sampler="ddim")
+    return evaluate.generate_for(generator, reference_of(folder, part).waveforms, seed, "generating", **dict(sampling))
 
 
 def one_model(args, key, checkpoint, folder, seed, part="test", **sampling):
@@ -197,10 +192,10 @@ def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
     """Scores of the first and the last 20 s of takes, and seconds of work for a second of motion."""
     generator = load_generator(checkpoint, args.device, args.wavlm_checkpoint)
     started = time.perf_counter()
-    evaluate.generate_for(generator, waveforms[:1], seed, "timing", **COMPARED)
+    evaluate.generate_for(generator, waveforms[:1], seed, "timing")
     scores = dict(seconds_per_second=(time.perf_counter() - started) / seconds)
-    made = evaluate.generate_for(generator, waveforms, seed, "generating", **COMPARED)
-    other = evaluate.generate_for(generator, waveforms, seed + 1, "generating with another seed", **COMPARED)
+    made = evaluate.generate_for(generator, waveforms, seed, "generating")
+    other = evaluate.generate_for(generator, waveforms, seed + 1, "generating with another seed")
     for name, start in (("first_20_s", 0.0), ("last_20_s", seconds - 20)):
         cut = [[within(m, a, start, start + 20) for m, a in zip(motions, answers)] for motions in (made, other, truth)]
         part = metrics.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]])
@@ -264,7 +259,7 @@ def longer(args):
         for seed in args.seeds:
             def compute():
                 generator = load_generator(SHIPPED, args.device)
-                made = [evaluate.generate_for(generator, waveforms, seed + n, "generating five minutes", **COMPARED) for n in (0, 1)]
+                made = [evaluate.generate_for(generator, waveforms, seed + n, "generating five minutes") for n in (0, 1)]
                 cuts = {name: [[within(m, a, s, s + 20) for m, a in zip(motions, answers)] for motions in (*made, truth)] for name, s in (("first", 0.0), ("last", 280.0))}
                 return {name: metrics.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]]) for name, cut in cuts.items()}
             rows.append(remembered(["longer", seed], compute)["first" if start == 0 else "last"])
@@ -328,7 +323,7 @@ def unfamiliar(args):
             def compute():
                 generator = load_generator(SHIPPED, args.device)
                 changed = [change(w) for w in waveforms]
-                made = evaluate.generate_for(generator, changed, seed, label, **COMPARED)
+                made = evaluate.generate_for(generator, changed, seed, label)
                 stresses = [np.array([s["time"] for s in a["stresses"]]) / speed.get(label, 1.0) for a in answers]
                 strokes = [find_strokes(m)[0] for m in made]
                 return dict(beat_f1=metrics.beat_f1(strokes, stresses), beat_f1_mismatched=metrics.beat_f1(strokes, stresses[1:] + stresses[:1]),
@@ -344,7 +339,7 @@ def unfamiliar(args):
             def compute():
                 generator, spoken = load_generator(SHIPPED, args.device), RUNS / f"{code}.wav"
                 subprocess.run(["espeak-ng", "-v", code, "-s", "150", "-w", str(spoken), SPOKEN], check=True)
-                return evaluate.evaluate_speech(generator, [spoken], seeds=[3 * seed, 3 * seed + 1, 3 * seed + 2], **COMPARED)[spoken.name]
+                return evaluate.evaluate_speech(generator, [spoken], seeds=[3 * seed, 3 * seed + 1, 3 * seed + 2])[spoken.name]
             rows.append(remembered(["language", code, seed], compute))
         yield language, rows
 
