@@ -69,6 +69,14 @@ def has_bf16(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def compile_or_refuse(function, **settings):
+    """torch.compile, where it can work: it gives the compiler PyTorch's own folder without quotes, and a space in that ends in pages of errors."""
+    if " " in str(Path(torch.__file__).parent):
+        raise CheckpointError(f"--compile: torch.compile cannot work where PyTorch's folder has a space in its path ({Path(torch.__file__).parent}); "
+                              "leave --compile out, or keep the project in a folder without")
+    return torch.compile(function, **settings)
+
+
 def send(tensor, device):
     """A tensor to the device. From pinned memory the copy runs beside the GPU's work; from any other the GPU would be waited for."""
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":

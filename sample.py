@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 import diffmotion
 from baselines import MODELS
-from data import CheckpointError, Parser, device, has_bf16, hear_take, run_script
+from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, hear_take, run_script
 from motion import BvhError, BvhStream, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
 from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
@@ -394,7 +394,7 @@ def compiled(generator, graphs):
     graphs). Not for streams, whose caches are kept between passes: a replay overwrites what the last one gave out.
     """
     mode = "reduce-overhead" if graphs and generator.device.startswith("cuda") else "default"
-    generator.model.denoise = torch.compile(generator.model.denoise, mode=mode)
+    generator.model.denoise = compile_or_refuse(generator.model.denoise, mode=mode)
 
 
 def write_outputs(generator, jobs, args, taken):

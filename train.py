@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import evaluate
 from baselines import MODELS
-from data import CACHE, CheckpointError, Corpus, Parser, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
+from data import CACHE, CheckpointError, Corpus, Parser, compile_or_refuse, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import written_beside
 from sample import Generator, plot_motion, read_checkpoint
@@ -247,7 +247,7 @@ def main():
     if s.compile:
         # Between two matrix products stand a norm, a scale, a shift, a gate: each reads and writes all of x, and costs a launch. The compiler
         # makes one kernel of each such row. All windows have one length, so it compiles once. The weights stay where they are, in `model`.
-        predict = torch.compile(predict)
+        predict = compile_or_refuse(predict)
 
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []

@@ -16,6 +16,7 @@ import diffmotion as dm
 import motion as M
 import sample
 import wavlm_loader as W
+from data import CheckpointError
 from diffmotion import NoiseSchedule
 
 
@@ -340,6 +341,13 @@ def test_precision_is_chosen_by_width_and_processor(tiny_run, monkeypatch):
         assert sample.load_generator(tiny_run / "last.pt", precision="auto").model.final.weight.dtype == expected     # 32 wide
 
 
+def test_a_space_in_the_path_is_said_before_the_compiler_stumbles_over_it(monkeypatch):
+    monkeypatch.setattr(torch, "__file__", "/home/a user/.venv/torch/__init__.py")
+    with pytest.raises(CheckpointError, match="^--compile: .*a user.* leave --compile out"):
+        sample.compiled(sample.Generator(small_model(depth=1), NoiseSchedule(), None, None, None), graphs=True)
+
+
+@pytest.mark.skipif(" " in torch.__file__, reason="torch.compile cannot work where PyTorch's folder has a space in its path")
 def test_the_compiled_network_gives_the_motion_of_the_plain_one(tmp_path, monkeypatch):
     """Half a minute of compiling, for one block."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))             # what another run has compiled proves nothing
