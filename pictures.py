@@ -287,7 +287,7 @@ def plot_dissolve(path, generator, motion, speech, frame, times=(0, 50, 150, 300
 def plot_architecture(path):
     """The whole program on one sheet: what is computed once a clip, what at every diffusion step. Names in typewriter are those in the code."""
     from matplotlib.patches import FancyBboxPatch
-    width, height = 13.6, 8.3
+    width, height = 13.6, 8.3                                    # inches, as are all places and sizes below
     figure = new_figure(width, height)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.axis("off")
@@ -309,6 +309,7 @@ def plot_architecture(path):
             axes.text((x1 + x2) / 2 + shift[0], (y1 + y2) / 2 + shift[1], label, fontsize=8, color="#555f6f", va="center", zorder=4)
 
     def area(x, y, wide, tall, title, colour):
+        """What belongs together, from its lower left corner (x, y), with a title at its upper left."""
         axes.add_patch(FancyBboxPatch((x, y), wide, tall, boxstyle="round,pad=0,rounding_size=0.15", fc=colour, ec="none", alpha=0.35, zorder=0))
         axes.text(x + 0.12, y + tall - 0.2, title, fontsize=10, color=DARK, weight="bold", va="center")
 

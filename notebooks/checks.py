@@ -397,20 +397,22 @@ def learning_rate(answer):
     """step, warmup, steps, peak -> the learning rate."""
     inputs = [(step, 10, 100, 0.5) for step in (0, 4, 9, 10, 40, 99)] + [(5, 4, 20, 1.0)]
 
-    def rate(first=1, after=True, half=0.5, warm=True):
+    def half_cosine(gone):
+        return 0.5 * (1 + np.cos(np.pi * gone))
+
+    def rate(curve=half_cosine, first=1, after=True, warm=True):
         def wrong(step, warmup, steps, peak):
             if warm and step < warmup:
                 return peak * (step + first) / warmup
-            gone = (step - warmup) / (steps - warmup) if after else step / steps
-            return peak * half * ((1 if half == 0.5 else 0) + np.cos(np.pi * gone * (1 if half == 0.5 else 0.5)))
+            return peak * curve((step - warmup) / (steps - warmup) if after else step / steps)
         return wrong
 
     return judge(answer, inputs, rate(), {
         "step 0 has a learning rate of 0: it learns nothing, and the last warm-up step has not reached the peak": rate(first=0),
         "the cosine must begin where the warm-up ends, or the rate jumps there": rate(after=False),
-        "that is a quarter of a cosine; half a one, raised to between 0 and 1, leaves the peak slowly and arrives slowly": rate(half=1.0),
+        "that is a quarter of a cosine; half a one, raised to between 0 and 1, leaves the peak slowly and arrives slowly": rate(lambda gone: np.cos(np.pi / 2 * gone)),
         "the warm-up is missing": rate(warm=False),
-        "the cosine goes from 1 to -1: raise it by 1 and halve it": lambda step, warmup, steps, peak: peak * ((step + 1) / warmup if step < warmup else np.cos(np.pi * (step - warmup) / (steps - warmup))),
+        "the cosine goes from 1 to -1: raise it by 1 and halve it": rate(lambda gone: np.cos(np.pi * gone)),
     }, "train.learning_rate is this")
 
 

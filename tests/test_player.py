@@ -181,6 +181,7 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition):
+        """Asserts that the condition comes true before PATIENCE runs out."""
         deadline = time.monotonic() + PATIENCE
         while not self.js(condition):
             assert time.monotonic() < deadline, f"never came true: {condition}"
