@@ -8,7 +8,7 @@
     frames         frame by frame, the first DiffMotion's way: a recurrent memory, and a small diffusion model for one frame
 
 (The paper's joint adaLN is no model of its own: python train.py --adaln joint.) All share the condition encoder, what is
-diffused (DiffMotion.innovations), the data, the optimiser and the samplers with DiffMotion; so each comparison is about
+diffused (DiffMotion.innovations), the copy of x_t in the answer, the data, the optimiser and the samplers with DiffMotion; so each comparison is about
 one idea. How they are given as many parameters, and where that is unfair, is said beside experiments.MODELS.
 """
 from dataclasses import replace
@@ -165,7 +165,7 @@ class FrameByFrame(DiffMotion):
         x = self.enter(x_t)                                                  # [B, F, H]
         for norm, into, out in zip(self.norms, self.ins, self.outs):
             x = x + out(fun.silu(into(torch.cat([norm(x), memory.to(x.dtype), step], dim=-1))))
-        return self.leave(x)
+        return self.leave(x) + self.copy(fun.silu(step)) * x_t
 
     @torch.no_grad()
     def generate(self, schedule, speech, sampler="ddim", steps=10, guidance=1.0, seed=0, progress=iter):

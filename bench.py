@@ -212,7 +212,7 @@ def training(_, batch=8, window=160):
 
 
 def samplers(_):
-    """Seconds of motion a second: each sampler for one clip of 20 s at the small size, then batches, chunks, and the paper's size with 20 steps."""
+    """Seconds of motion a second: each sampler for one clip of 20 s at the small size, then batches, chunks, and the paper's size with 20 and 10 steps."""
     speech = {size: torch.randn(8, FRAMES, SIZES[size]["speech_dim"], device=DEVICE) for size in SIZES}
     scores, schedule = {}, diffmotion.NoiseSchedule()
 
@@ -234,14 +234,29 @@ def samplers(_):
                                              for chunk in (10, 20, 50, 200)}, times=2)
     name = "bfloat16" if data.has_bf16(DEVICE) else "float32"    # as sample.py chooses
     network = model("paper", TYPES[name])
-    runs = [("20 steps", "ddim", 20)] + [("1000 steps", "ddpm", 1000)] * (DEVICE == "cuda")
-    for compiled in (False, True)[:1 + (DEVICE == "cuda")]:
+
+    def clip(network, sampler, steps):
+        return lambda: diffmotion.generate(network, schedule, speech["paper"][:1], sampler, steps)
+
+    if DEVICE == "cpu":
+        coarse = model("paper", torch.float32)
+        for block in coarse.blocks:
+            sample.in_int8(block)
+        for weight in coarse.parameters():           # what is left beside the blocks' products
+            weight.data = weight.data.to(TYPES[name])
+        for net in (network, coarse):
+            clip(net, "ddim", 1)()                          # warm
+        runs = {f"{n} steps of ddim, {kind}": clip(net, "ddim", n) for n in (20, 10) for kind, net in ((name, network), ("int8", coarse))}
+        for what, seconds in fastest_of(runs, 2, warm=False).items():
+            scores[f"paper's size, {what}"] = {"seconds for 20 s": seconds, "times real": 20 / seconds}
+        return scores
+    for compiled in (False, True):
         if compiled:
             network.denoise = torch.compile(network.denoise, mode="reduce-overhead")
-        for what, sampler, steps in runs:
-            list(diffmotion.generate_stream(network, schedule, speech["paper"][:1], sampler, 3, chunk=FRAMES))           # warm
-            seconds = fastest(lambda: diffmotion.generate(network, schedule, speech["paper"][:1], sampler, steps), 1, warm=False)
-            scores[f"paper's size, {what} of {sampler}, {name}{', --compile' * compiled}"] = {"seconds for 20 s": seconds, "times real": 20 / seconds}
+        for sampler, steps in (("ddim", 20), ("ddpm", 1000)):
+            clip(network, sampler, 3)()                          # warm
+            seconds = fastest(clip(network, sampler, steps), 1, warm=False)
+            scores[f"paper's size, {steps} steps of {sampler}, {name}{', --compile' * compiled}"] = {"seconds for 20 s": seconds, "times real": 20 / seconds}
     return scores
 
 

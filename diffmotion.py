@@ -229,8 +229,13 @@ class DiffMotion(nn.Module):
         self.final_adaln = AdaLN(W, 2, config.adaln)
         self.final_norm = nn.LayerNorm(W, elementwise_affine=False)
         self.final = nn.Linear(W, config.pose_dim)
-        nn.init.zeros_(self.final.weight)
-        nn.init.zeros_(self.final.bias)
+        # How much of x_t itself belongs in the answer, a number for each pose feature and noise level. Where the noise is strong x_t is nearly all
+        # noise, so the answer is nearly x_t; on its way through W normalised features it would lose digits, and predict_x0 divides
+        # what is lost by sqrt(abar_t), 0.006 at the first step. Karras et al. 2022 work this "c_skip" out; we let it be learned.
+        self.copy = nn.Linear(W, config.pose_dim)
+        for layer in (self.final, self.copy):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         # [P], deviation of pose_n - memory pose_{n-1} over the training data; a buffer, so that it travels with the weights
         self.register_buffer("innovation_scale", torch.ones(config.pose_dim))
 
@@ -333,14 +338,14 @@ class DiffMotion(nn.Module):
         """
         F, reach = x_t.shape[1], self.config.kernel - 1
         # A one beside each frame: the padding before the first has none, so that the network knows where a clip begins.
-        x_t = fun.pad(x_t, (0, 1), value=1.0)                    # [B, F, P + 1]
-        before = x_t.new_zeros(x_t.shape[0], reach, x_t.shape[2])            # nothing comes before the first frame
+        x = fun.pad(x_t, (0, 1), value=1.0)                      # [B, F, P + 1]
+        before = x.new_zeros(x.shape[0], reach, x.shape[2])      # nothing comes before the first frame
         past = 0
         if cache is not None:
             before = cache.get("x_t", before)
-            cache["x_t"] = torch.cat([before, x_t], dim=1)[:, F:].clone()    # [B, kernel - 1, P + 1]
+            cache["x_t"] = torch.cat([before, x], dim=1)[:, F:].clone()      # [B, kernel - 1, P + 1]
             past = min(start, self.config.attention_window - 1)
-        x = self.gesture(torch.cat([before, x_t], dim=1).transpose(1, 2)).transpose(1, 2)    # [B, F, W]
+        x = self.gesture(torch.cat([before, x], dim=1).transpose(1, 2)).transpose(1, 2)      # [B, F, W]
         step = self.step(sinusoid(t, self.config.width).to(x.dtype))         # [B, W]
         position = torch.arange(start, start + F, device=x.device)
         mask = None                                  # None: plain causal attention, which has the faster kernel
@@ -349,7 +354,7 @@ class DiffMotion(nn.Module):
         for n, block in enumerate(self.blocks):
             x = block(x, halves[n], step, position, mask, None if cache is None else cache.setdefault(n, {}))
         shift, scale = self.final_adaln(halves[-1], step)
-        return self.final(self.final_norm(x) * (1 + scale) + shift)          # [B, F, P]
+        return self.final(self.final_norm(x) * (1 + scale) + shift) + self.copy(fun.silu(step))[:, None] * x_t   # [B, F, P]
 
 
 def sinusoid(t, width):

@@ -334,6 +334,28 @@ def test_bfloat16_weights_walk_the_same_way(tiny_run, tmp_path):
     assert np.sqrt(np.mean((a - b) ** 2)) < 0.05 * np.sqrt(np.mean((a - other) ** 2)), "next to nothing, beside another seed"
 
 
+def test_int8_layer_is_the_product_of_rounded_numbers():
+    """Against float64: exact but for the rounding of both factors, at most half a step each; and a frame knows nothing of the others."""
+    random = torch.Generator().manual_seed(0)
+    linear = torch.nn.Linear(64, 24)
+    x = torch.randn(2, 30, 64, generator=random) * torch.logspace(-3, 3, 30)[:, None]        # [2, 30, 64], quiet frames and loud ones
+    layer, W, b = sample.Int8Linear(linear), linear.weight.detach().double(), linear.bias.detach().double()
+    y, exact = layer(x).double(), x.double() @ W.T + b
+    a, w = x.double().abs().amax(-1, keepdim=True) / 127, W.abs().amax(-1) / 127             # [2, 30, 1], [24]
+    rounding = x.double().abs().sum(-1, keepdim=True) * w / 2 + a * W.abs().sum(-1) / 2 + 64 * a * w / 4
+    assert ((y - exact).abs() <= rounding * 1.001 + 1e-6 * exact.abs()).all() and (y - exact).abs().max() > 0
+    assert torch.equal(layer(x[:1, 7:8]), layer(x)[:1, 7:8])
+    assert torch.equal(layer(torch.zeros(3, 64)), linear.bias.detach().expand(3, -1)), "silence is not divided by"
+
+
+def test_int8_walks_the_same_way(tiny_run, tmp_path):
+    whole, coarse = (sample.load_generator(tiny_run / "last.pt", precision=p) for p in ("float32", "int8"))
+    assert coarse.model.blocks[0].qkv.weight.dtype == coarse.model.blocks[-1].mlp[2].weight.dtype == torch.int8
+    speech = whole.hear(torch.from_numpy(speechlike(3)))
+    a, b, other = (g.poses(speech, steps=5, seed=seed) for g, seed in ((whole, 0), (coarse, 0), (whole, 1)))
+    assert not np.array_equal(a, b) and np.sqrt(np.mean((a - b) ** 2)) < 0.1 * np.sqrt(np.mean((a - other) ** 2)), "little, beside another seed"
+
+
 def test_precision_is_chosen_by_width_and_processor(tiny_run, monkeypatch):
     for width, has, expected in ((32, True, torch.bfloat16), (33, True, torch.float32), (32, False, torch.float32)):
         monkeypatch.setattr(sample, "BF16_WIDTH", width)
