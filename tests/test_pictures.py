@@ -265,5 +265,5 @@ def test_the_moving_picture_goes_from_noise_to_motion_and_back(generator, tmp_pa
         film.seek(n)
         bands.append(np.asarray(film.convert("RGB"), dtype=int)[156:182])
     changed = [np.abs(a - b).mean() for a, b in zip(bands, bands[1:])]
-    assert min(changed[:5]) > 1 and min(changed[-3:]) > 1, "the noise goes, and comes"
+    assert min(changed[:5]) > 0.5 and min(changed[-3:]) > 0.5, "the noise goes, and comes"
     assert max(changed[7:15]) == 0, "and in between the motion stays what it is"
