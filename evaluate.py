@@ -17,6 +17,7 @@ The beat detector is motion.find_strokes. On other corpora, and with --speech on
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -236,7 +237,7 @@ def main():
     print_table(scores)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        written = dict(scores=scores, table=table, how=how, checkpoint=str(args.checkpoint), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
+        written = dict(scores=scores, table=table, how=how, checkpoint=os.path.relpath(args.checkpoint), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
         with written_beside(args.json) as beside:
             beside.write_text(json.dumps(finite(written), indent=1, allow_nan=False) + "\n")
 
