@@ -368,20 +368,16 @@ def sinusoid(t, width):
 # 3. Samplers.  Each is a generator of code no longer than its equation: it walks x from noise to data.
 #    predict_eps(x_t, t, k) is the network at the k-th of `steps` passes; fresh_noise() is like x, N(0, 1).
 # ------------------------------------------------------------------------------------------------
-def time_grid(num_steps, steps, power=1.0):
-    """`steps` of the num_steps diffusion steps from the noisiest down to 0, t_k = (num_steps - 1) (1 - k / (steps - 1))^power.
+def time_grid(num_steps, steps):
+    """`steps` of the num_steps diffusion steps, evenly spread from the noisiest down: t_k = num_steps (1 - k / steps) - 1. A list of falling ints.
 
-    A list of falling ints. power 1 spreads them evenly; less puts more of them where the noise is strong: of DDPM's and DDIM's, with
-    power 0.5, three quarters go to the noisier half of the chain. It is there that a causal network decides what will happen, and the
-    puppet's strokes were hit better the more of few steps were spent on it (see the README). The price: the last jump, from a third
-    of the chain with ten steps, loses detail finer than the noise there. All 1000 steps are the same grid for any power.
+    With 10 of 1000: 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024). A grid that ends at t = 0
+    wastes a pass: x_0 is the data but for noise of 0.01, so the last pass would have nothing left to do, and the jump before it
+    from t = 111 would set how finely the hands are drawn all the same.
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
-    grid = ((num_steps - 1) * torch.linspace(1, 0, steps, dtype=torch.float64) ** power).round().long().tolist()
-    for k in range(1, steps):                                    # no step twice, however many there are
-        grid[k] = min(grid[k], grid[k - 1] - 1)
-    return grid
+    return [round(num_steps * (1 - k / steps)) - 1 for k in range(steps)]
 
 
 def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
@@ -389,7 +385,7 @@ def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
 
     Fresh noise at each step forgives: what was decided wrongly at one is half forgotten at the next, and decided again.
     """
-    grid = time_grid(schedule.num_steps, steps, power=0.5)
+    grid = time_grid(schedule.num_steps, steps)
     for k, t in progress(list(enumerate(grid))):
         t_previous = grid[k + 1] if k + 1 < steps else -1
         x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
@@ -400,7 +396,7 @@ def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
 
 def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start."""
-    grid = time_grid(schedule.num_steps, steps, power=0.5)
+    grid = time_grid(schedule.num_steps, steps)
     for k, t in progress(list(enumerate(grid))):
         eps = predict_eps(x, t, k)
         abar_previous = schedule.abar(grid[k + 1] if k + 1 < steps else -1, x)

@@ -129,7 +129,7 @@ def test_frame_by_frame_remembers_in_sampling_what_it_is_shown_in_training(guida
     x0 = model.innovations(poses)
     random = torch.Generator().manual_seed(4)
     noise = torch.cat([torch.randn(2, 1, 6, generator=random) for _ in range(7)], dim=1)
-    t = time = torch.tensor([dm.time_grid(schedule.num_steps, 1, 0.5)[0]] * 2)
+    t = time = torch.tensor([dm.time_grid(schedule.num_steps, 1)[0]] * 2)
     with torch.no_grad():
         eps, eps_none = (model(noise, t, speech, torch.tensor([hidden] * 2), x0) for hidden in (False, True))
     expected = schedule.predict_x0(noise, time, eps_none + guidance * (eps - eps_none))
