@@ -69,6 +69,13 @@ def has_bf16(device):
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def has_int8():
+    """Does the processor multiply whole numbers of eight bits in hardware? PyTorch's product of them is a plain loop where it does
+    not: for [400, 1280] x [1280, 5120] 2.9 s instead of 0.09 s in float32 (one core of an EPYC with AVX2)."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_vnni", "amx_int8"))
+
+
 def compile_or_refuse(function, **settings):
     """torch.compile, where it can work: it gives the compiler PyTorch's own folder without quotes, and a space in that ends in pages of errors."""
     if " " in str(Path(torch.__file__).parent):

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 import diffmotion
 from baselines import MODELS
-from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, hear_take, run_script
+from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, has_int8, hear_take, run_script
 from motion import BvhError, BvhStream, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
 from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
@@ -145,7 +145,7 @@ class Int8Linear(torch.nn.Module):
 
     Each frame of x [n, K] has a step a_n, and each row of W [N, K] a step w_m, so that its largest number becomes 127:
         y_nm = a_n w_m sum_k round(x_nk / a_n) round(W_mk / w_m) + b_m
-    Processors with VNNI instructions (most since 2019) make such products twice as fast as those in bfloat16. The weights
+    Processors with AVX-512 VNNI or AMX make such products twice as fast as those in bfloat16; others are refused, see data.has_int8. The weights
     are rounded once; the frames at each call, in float32, since bfloat16's eight bits would be rounded twice.
     """
 
@@ -193,6 +193,8 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
     if precision == "int8":
         if torch.device(device).type != "cpu":
             raise CheckpointError("--precision int8 is for a CPU; on a GPU leave it out, bfloat16 is chosen by itself")
+        if not has_int8():
+            raise CheckpointError("--precision int8: this processor has neither AVX-512 VNNI nor AMX, and without them it would be some thirty times slower than float32; leave it out")
         for block in model.blocks:
             if isinstance(block, diffmotion.Block):              # baselines have an entrance before them
                 in_int8(block)
@@ -398,7 +400,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="N motions for each file, from seeds --seed, --seed + 1, ...: STEM-seed0.bvh, ..., one page with all")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "int8"),
-                        help=f"auto: bfloat16 where the processor has it and the model is at least {BF16_WIDTH} wide, since below it is no faster; int8: faster still for wide models, with coarser numbers (default: %(default)s)")
+                        help=f"auto: bfloat16 where the processor has it and the model is at least {BF16_WIDTH} wide, since below it is no faster; int8: faster still for wide models, with coarser numbers, on processors with AVX-512 VNNI or AMX (default: %(default)s)")
     parser.add_argument("--compile", action="store_true", help="let torch.compile fuse the network: half a minute or more at the start, worth it for many files, or for many steps on a GPU")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")

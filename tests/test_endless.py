@@ -348,12 +348,19 @@ def test_int8_layer_is_the_product_of_rounded_numbers():
     assert torch.equal(layer(torch.zeros(3, 64)), linear.bias.detach().expand(3, -1)), "silence is not divided by"
 
 
-def test_int8_walks_the_same_way(tiny_run, tmp_path):
+def test_int8_walks_the_same_way(tiny_run, monkeypatch):
+    monkeypatch.setattr(sample, "has_int8", lambda: True)        # so small a model can do without the instructions
     whole, coarse = (sample.load_generator(tiny_run / "last.pt", precision=p) for p in ("float32", "int8"))
     assert coarse.model.blocks[0].qkv.weight.dtype == coarse.model.blocks[-1].mlp[2].weight.dtype == torch.int8
     speech = whole.hear(torch.from_numpy(speechlike(3)))
     a, b, other = (g.poses(speech, steps=5, seed=seed) for g, seed in ((whole, 0), (coarse, 0), (whole, 1)))
     assert not np.array_equal(a, b) and np.sqrt(np.mean((a - b) ** 2)) < 0.1 * np.sqrt(np.mean((a - other) ** 2)), "little, beside another seed"
+
+
+def test_int8_is_refused_where_it_would_be_slow(tiny_run, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: dict(architecture="x86_64", avx2=True, avx512_vnni=False))
+    with pytest.raises(CheckpointError, match="^--precision int8: this processor .* leave it out$"):
+        sample.load_generator(tiny_run / "last.pt", precision="int8")
 
 
 def test_precision_is_chosen_by_width_and_processor(tiny_run, monkeypatch):
