@@ -42,7 +42,7 @@ from wavlm_loader import SAMPLE_RATE, SpeechFeatures
 
 BEAT_HOURS, BEAT_FPS, BEAT_JOINTS = 76, 120, 75
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TYPES = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if data.has_bf16(DEVICE) else {})      # emulated bfloat16 is of use to nobody
 # train.py's defaults, and the paper's size; pose and speech as the puppet's and ZEGGS' are about
 SIZES = {"small": dict(pose_dim=46, speech_dim=40, width=128, depth=4, heads=4, attention_window=100),
          "paper": dict(pose_dim=200, speech_dim=768, width=1280, depth=12, heads=16, attention_window=400)}
@@ -50,13 +50,15 @@ FRAMES = 400                 # 20 s, the paper's clip
 
 
 def machine():
-    """A name for this machine that can stand in a file's name: the processor and how many cores this program may use."""
+    """A name for this machine that can stand in a file's name: the processor, the instructions that PyTorch uses of it (two that differ in
+    them may call themselves the same), how many cores this program may use, and the GPU where there is one."""
     try:
         model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError):                     # not Linux, or a processor that does not say
         model = platform.processor() or platform.machine()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return re.sub(r"[^a-z0-9]+", "-", f"{model} {cores} cores".lower()).strip("-")
+    gpu = torch.cuda.get_device_name() if DEVICE == "cuda" else ""
+    return re.sub(r"[^a-z0-9]+", "-", f"{model} {torch.backends.cpu.get_cpu_capability()} {cores} cores {gpu}".lower()).strip("-")
 
 
 def fastest(function, times=5, warm=True):
@@ -176,7 +178,8 @@ def step_times(_):
             scores[f"{size} {name}"] = {form: seconds[form] for form in models} | {
                 "joint takes times as long": seconds["joint"] / seconds["split"], "product gflop/s": product_work / seconds["product"] / 1e9,
                 "share of a product": operations(runs["split"]) / seconds["split"] / (product_work / seconds["product"])}
-        scores[f"{size} float32 takes times as long as bfloat16"] = scores[f"{size} float32"]["split"] / scores[f"{size} bfloat16"]["split"]
+        if "bfloat16" in TYPES:
+            scores[f"{size} float32 takes times as long as bfloat16"] = scores[f"{size} float32"]["split"] / scores[f"{size} bfloat16"]["split"]
     return scores
 
 
@@ -239,14 +242,16 @@ def samplers(_):
         return lambda: diffmotion.generate(network, schedule, speech["paper"][:1], sampler, steps)
 
     if DEVICE == "cpu":
-        coarse = model("paper", torch.float32)
-        for block in coarse.blocks:
-            sample.in_int8(block)
-        for weight in coarse.parameters():           # what is left beside the blocks' products
-            weight.data = weight.data.to(TYPES[name])
-        for net in (network, coarse):
+        networks = {name: network}
+        if data.has_int8():
+            networks["int8"] = model("paper", torch.float32)
+            for block in networks["int8"].blocks:
+                sample.in_int8(block)
+            for weight in networks["int8"].parameters():     # what is left beside the blocks' products
+                weight.data = weight.data.to(TYPES[name])
+        for net in networks.values():
             clip(net, "ddim", 1)()                          # warm
-        runs = {f"{n} steps of ddim, {kind}": clip(net, "ddim", n) for n in (20, 10) for kind, net in ((name, network), ("int8", coarse))}
+        runs = {f"{n} steps of ddim, {kind}": clip(net, "ddim", n) for n in (20, 10) for kind, net in networks.items()}
         for what, seconds in fastest_of(runs, 2, warm=False).items():
             scores[f"paper's size, {what}"] = {"seconds for 20 s": seconds, "times real": 20 / seconds}
         return scores
@@ -365,11 +370,10 @@ def print_scores(scores, indent=2):
 def table(results):
     """The README's table, Markdown, of what a run of all has measured."""
     steps, train, motion, heard, bvh = (results[name] for name in ("step_times", "training", "samplers", "hearing", "read_one_minute"))
-    print("| a pass for 20 s of motion | float32 | bfloat16 | joint adaLN (bfloat16) | share of a plain product's rate: float32, bfloat16 |\n|---|---|---|---|---|")
-    for size in SIZES:
-        single, half = steps[f"{size} float32"], steps[f"{size} bfloat16"]
-        print(f"| {size} | {1e3 * single['split']:.3g} ms | {1e3 * half['split']:.3g} ms | {half['joint takes times as long']:.2f} times as long | "
-              f"{single['share of a product']:.2f}, {half['share of a product']:.2f} |")
+    print("| a pass for 20 s of motion | split adaLN | joint adaLN | split's share of a plain product's rate |\n|---|---|---|---|")
+    for name in (f"{size} {kind}" for size in SIZES for kind in ("float32", "bfloat16")):
+        if name in steps:
+            print(f"| {name} | {1e3 * steps[name]['split']:.3g} ms | {steps[name]['joint takes times as long']:.2f} times as long | {steps[name]['share of a product']:.2f} |")
     print("\n| what | how fast |\n|---|---|")
     for name, score in train.items():
         if isinstance(score, dict):
