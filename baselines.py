@@ -168,7 +168,7 @@ class FrameByFrame(DiffMotion):
         return self.leave(x) + self.copy(fun.silu(step)) * x_t
 
     @torch.no_grad()
-    def generate(self, schedule, speech, sampler="ddim", steps=10, guidance=1.0, seed=0, progress=iter):
+    def generate(self, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter):
         """diffmotion.generate for this model: speech [B, F, S] -> poses [B, F, P]."""
         (B, F, _), P, guided = speech.shape, self.config.pose_dim, guidance != 1
         random = torch.Generator().manual_seed(seed)

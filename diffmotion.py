@@ -480,7 +480,7 @@ def conditions(model, pieces):
 
 
 @torch.no_grad()
-def generate_stream(model, schedule, speech, sampler="ddim", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter):
+def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter):
     """Motion for speech [B, F, S], in pieces [B, chunk, P] (the last one shorter); joined, they equal generate().
 
     Nothing looks ahead in the motion, so a chunk needs of the past only what its network passes saw of it: for each
@@ -522,7 +522,7 @@ def generate_stream(model, schedule, speech, sampler="ddim", steps=10, guidance=
         yield poses
 
 
-def generate(model, schedule, speech, sampler="ddim", steps=10, guidance=1.0, seed=0, progress=iter):
+def generate(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter):
     """Motion for speech [B, F, S] -> standardised pose features [B, F, P]. `steps` counts network passes.
 
     Up to four attention windows all frames are made at once, as in the paper; beyond, in chunks that give the same

@@ -191,7 +191,7 @@ def parse():
     parser.add_argument("--skip", action="store_true", help="leave out takes that cannot be used, as for train.py")
     parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, five seeds together")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
-    parser.add_argument("--sampler", default="ddim", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
+    parser.add_argument("--sampler", default="dpmpp", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")

@@ -361,7 +361,7 @@ def plot_architecture(path):
     # ---- around the network ----------------------------------------------------------------------------------
     area(10.6, 4.55, 2.9, 3.6, "sampling: generate", body[0])
     box(12.05, 7.2, "FrameNoise", "x_T, a seed for every frame", body, 2.5)
-    box(12.05, 6.2, "sample_ddim", "10 times: a little less noisy", body, 2.5)
+    box(12.05, 6.2, "sample_dpmpp", "10 times: a little less noisy", body, 2.5)
     box(12.05, 5.1, "poses, decode", "write_bvh", body, 2.5)
     arrow((12.05, 6.89), (12.05, 6.51))
     arrow((12.05, 5.89), (12.05, 5.41), label="x_0 [F, P]")
