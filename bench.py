@@ -373,7 +373,7 @@ def table(results):
     print("| a pass for 20 s of motion | split adaLN | joint adaLN | split's share of a plain product's rate |\n|---|---|---|---|")
     for name in (f"{size} {kind}" for size in SIZES for kind in ("float32", "bfloat16")):
         if name in steps:
-            print(f"| {name} | {1e3 * steps[name]['split']:.3g} ms | {steps[name]['joint takes times as long']:.2f} times as long | {steps[name]['share of a product']:.2f} |")
+            print(f"| {name} | {1e3 * steps[name]['split']:.4g} ms | {steps[name]['joint takes times as long']:.2f} times as long | {steps[name]['share of a product']:.2f} |")
     print("\n| what | how fast |\n|---|---|")
     for name, score in train.items():
         if isinstance(score, dict):
