@@ -372,8 +372,8 @@ def time_grid(num_steps, steps):
     """`steps` of the num_steps diffusion steps, evenly spread from the noisiest down: t_k = num_steps (1 - k / steps) - 1. A list of falling ints.
 
     With 10 of 1000: 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024). A grid that ends at t = 0
-    wastes a pass: x_0 is the data but for noise of 0.01, so the last pass would have nothing left to do, and the jump before it
-    from t = 111 would set how finely the hands are drawn all the same.
+    wastes its last pass: x_0 is the data but for noise of 0.01, so there is nothing left to do. For DPM-Solver++ it is worse than waste: in lambda
+    the step into t = 0 is four times as long as any other, and a trend that is followed that far leads astray (notebook 3, section 7).
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
