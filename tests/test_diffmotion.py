@@ -42,8 +42,9 @@ def test_schedule_and_one_reverse_step_are_those_of_diffusers(beta_end):
 
 
 def test_noise_variance_stays_one_at_every_step():
-    schedule, noise = NoiseSchedule(), torch.randn(20_000)
-    x0 = torch.randn(20_000)
+    # of so many the variance is 0.003 out, a deviation: with a tenth of them one run in a hundred failed
+    schedule, noise = NoiseSchedule(), torch.randn(200_000)
+    x0 = torch.randn(200_000)
     for t in (0, 100, 500, 999):
         assert schedule.add_noise(x0, torch.tensor(t), noise).var().item() == pytest.approx(1, abs=0.03)
 
