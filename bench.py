@@ -231,8 +231,8 @@ def samplers(_):
     small, settings = model("small", torch.float32), dict(steps=sample.STEPS, guidance=sample.GUIDANCE)
     scores["small, 10 steps with guidance"] = times_real({name: lambda name=name: diffmotion.generate(small, schedule, speech["small"][:1], name, **settings)
                                                           for name in diffmotion.SAMPLERS})
-    scores["small, without guidance"] = times_real({"dpmpp": lambda: diffmotion.generate(small, schedule, speech["small"][:1], steps=sample.STEPS)})
-    scores["small, 8 clips in a batch"] = times_real({"dpmpp": lambda: diffmotion.generate(small, schedule, speech["small"], **settings)}, clips=8, times=2)
+    scores["small, without guidance"] = times_real({sample.SAMPLER: lambda: diffmotion.generate(small, schedule, speech["small"][:1], sample.SAMPLER, sample.STEPS)})
+    scores["small, 8 clips in a batch"] = times_real({sample.SAMPLER: lambda: diffmotion.generate(small, schedule, speech["small"], sample.SAMPLER, **settings)}, clips=8, times=2)
     scores["small, in chunks"] = times_real({f"{chunk} frames": lambda chunk=chunk: list(diffmotion.generate_stream(small, schedule, speech["small"][:1], chunk=chunk, **settings))
                                              for chunk in (10, 20, 50, 200)}, times=2)
     name = "bfloat16" if data.has_bf16(DEVICE) else "float32"    # as sample.py chooses

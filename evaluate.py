@@ -17,7 +17,6 @@ The beat detector is motion.find_strokes. On other corpora, and with --speech on
 whether strokes fall on energy onsets of the speech, more often than on the same speech shifted by random times.
 """
 import json
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_
 from diffmotion import SAMPLERS
 from metrics import PUPPET_SCORES, fit_reference, onset_hits, puppet_scores, report
 from motion import BvhError, find_strokes, read_bvh, resample, written_beside
-from sample import GUIDANCE, STEPS, load_generator
+from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
 
 PUPPET = Path("corpora/puppet")
@@ -184,14 +183,14 @@ def parse():
     """The command line."""
     parser = Parser(prog="evaluate.py", description="Score a model on held-out takes.",
                     epilog="The paper's experiments: evaluate.py experiment --help")
-    parser.add_argument("--checkpoint", default=Path(__file__).resolve().parent / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
+    parser.add_argument("--checkpoint", default=HERE / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--data", default=None, help="'puppet', or a folder of paired BVH and sound files")
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME", help="the takes that train.py was told to hold out, if it was")
     parser.add_argument("--skip", action="store_true", help="leave out takes that cannot be used, as for train.py")
     parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, five seeds together")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
-    parser.add_argument("--sampler", default="dpmpp", choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
+    parser.add_argument("--sampler", default=SAMPLER, choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
@@ -237,7 +236,8 @@ def main():
     print_table(scores)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        written = dict(scores=scores, table=table, how=how, checkpoint=os.path.relpath(args.checkpoint), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
+        checkpoint = args.checkpoint.relative_to(HERE) if args.checkpoint.is_relative_to(HERE) else args.checkpoint      # the shipped one has no folder of ours in its name
+        written = dict(scores=scores, table=table, how=how, checkpoint=checkpoint.as_posix(), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
         with written_beside(args.json) as beside:
             beside.write_text(json.dumps(finite(written), indent=1, allow_nan=False) + "\n")
 

@@ -4,7 +4,7 @@
     python evaluate.py experiment conditioning          trains what it needs, scores it: results/experiments/conditioning.json, .png
 
 Each experiment is one function below that yields rows; a row is a label and the scores of it, once for each seed. What was
-trained (runs/experiments/) and what was scored (runs/experiments/scores/) is kept, so a killed experiment goes on where it was, and
+trained (runs/experiments/) and what was scored (runs/experiments/scores/, by the default way of sampling) is kept, so a killed experiment goes on where it was, and
 one that shares a model with another does not train it again.
 
 The puppet is the corpus throughout (see puppet.py): its takes for testing are looked at for reporting only. Where a setting
@@ -30,7 +30,7 @@ import puppet
 from bench import machine
 from data import CorpusError, Parser, find_pairs, load_take
 from motion import find_strokes, written_beside
-from sample import HERE, load_generator
+from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE
 
 SHIPPED = HERE / "pretrained" / "puppet.pt"
@@ -87,8 +87,11 @@ def trained(name, arguments, seed, args, folder=None):
 
 
 def remembered(key, compute):
-    """compute() -> scores, or what it returned the last time under this key, a list of strings and numbers."""
-    path = RUNS / "scores" / ("_".join(map(str, key)).replace("/", "-").replace(" ", "-") + ".json")
+    """compute() -> scores, or what it returned the last time under this key, a list of strings and numbers.
+
+    The folder names the default way of sampling: under another default what was remembered is not the answer.
+    """
+    path = RUNS / "scores" / f"{SAMPLER}-{STEPS}-{GUIDANCE}" / ("_".join(map(str, key)).replace("/", "-").replace(" ", "-") + ".json")
     if not path.exists():
         scores = compute()
         path.parent.mkdir(parents=True, exist_ok=True)

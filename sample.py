@@ -36,7 +36,7 @@ from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
 
 HERE = Path(__file__).resolve().parent
-STEPS, GUIDANCE = 10, 1.2    # chosen on puppet takes of their own (seed 77), as was the sampler: see README
+SAMPLER, STEPS, GUIDANCE = "dpmpp", 10, 1.2     # chosen on puppet takes of their own (seed 77): see README
 # Frames that are made before the first one and thrown away, to copies of the first frame of speech. The first frame has no past to go on from: hands
 # begin anywhere, and sink to where they rest over some 20 frames. Hands' mean speed in the first 0.4 s of 24 clips that begin with silence, body
 # heights a second, with a lead of 0, 10, 20, 40 frames: 0.21, 0.071, 0.033, 0.020; the recorded motion: 0.017.
@@ -81,7 +81,7 @@ class Generator:
 
     def poses(self, speech, **settings):
         """The same as features [B, F, P], numpy."""
-        settings = dict(steps=min(STEPS, self.schedule.num_steps), guidance=GUIDANCE) | settings
+        settings = dict(sampler=SAMPLER, steps=min(STEPS, self.schedule.num_steps), guidance=GUIDANCE) | settings
         generate = getattr(self.model, "generate", None) or partial(diffmotion.generate, self.model)         # two baselines have their own
         speech = torch.cat([speech[:, :1].expand(-1, LEAD, -1), speech], dim=1)                              # [B, LEAD + F, S]
         return finite(generate(self.schedule, speech, **settings))[:, LEAD:]                                 # [B, F, P]
@@ -394,7 +394,7 @@ def parse():
     parser.add_argument("--chunk", type=int, help=f"frames made at once by --stream (default: {STREAM_CHUNK}) and --live (default: {LIVE_CHUNK}, 0.5 s: less is sooner and costs more)")
     parser.add_argument("--checkpoint", default=HERE / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
-    parser.add_argument("--sampler", default="dpmpp", choices=list(diffmotion.SAMPLERS), help="how noise becomes motion (default: %(default)s)")
+    parser.add_argument("--sampler", default=SAMPLER, choices=list(diffmotion.SAMPLERS), help="how noise becomes motion (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network; 1000 with --sampler ddpm is the paper's way (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="1 is the model as trained, more follows the speech more strictly (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
