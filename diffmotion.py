@@ -365,15 +365,15 @@ def sinusoid(t, width):
 
 
 # ------------------------------------------------------------------------------------------------
-# 3. Samplers.  Each is a generator of code no longer than its equation: it walks x from noise to data.
+# 3. Samplers.  Each is hardly longer than its equation: it walks x from noise to data.
 #    predict_eps(x_t, t, k) is the network at the k-th of `steps` passes; fresh_noise() is like x, N(0, 1).
 # ------------------------------------------------------------------------------------------------
 def time_grid(num_steps, steps):
     """`steps` of the num_steps diffusion steps, evenly spread from the noisiest down: t_k = num_steps (1 - k / steps) - 1. A list of falling ints.
 
-    With 10 of 1000: 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024). A grid that ends at t = 0
-    wastes its last pass: x_0 is the data but for noise of 0.01, so there is nothing left to do. For DPM-Solver++ it is worse than waste: in lambda
-    the step into t = 0 is four times as long as any other, and a trend that is followed that far leads astray (notebook 3, section 7).
+    With 10 of 1000: 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024, arXiv 2305.08891). A grid that
+    ends at t = 0 wastes its last pass: x_t is the data there but for noise of 0.01, so there is nothing left to do. For DPM-Solver++ it is worse than
+    waste: measured in its lambda, the step into t = 0 is three times as long as any other, and a trend followed that far leads astray (notebook 3, section 7).
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
@@ -510,9 +510,9 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
 
         def predict_eps(x_t, t, k):
             t, x_t = torch.full((len(here),), t, device=x_t.device), x_t.to(dtype)
-            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k]).float()
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k]).float()     # [B or 2B, chunk, P]
             if guided:
-                eps_speech, eps_none = eps.chunk(2)
+                eps_speech, eps_none = eps.chunk(2)                      # [B, chunk, P] each
                 eps = eps_none + guidance * (eps_speech - eps_none)
             return eps
 
