@@ -8,7 +8,7 @@
     frames         frame by frame, the first DiffMotion's way: a recurrent memory, and a small diffusion model for one frame
 
 (The paper's joint adaLN is no model of its own: python train.py --adaln joint.) All share the condition encoder, what is
-diffused (DiffMotion.innovations), the copy of x_t in the answer, the data, the optimiser and the samplers with DiffMotion; so each comparison is about
+diffused (DiffMotion.innovations), what is answered (v, as NoiseSchedule.eps_from_v says), the data, the optimiser and the samplers with DiffMotion; so each comparison is about
 one idea. How they are given as many parameters, and where that is unfair, is said beside experiments.MODELS.
 """
 from dataclasses import replace
@@ -70,8 +70,8 @@ class AddedSpeech(DiffMotion):
     """DiffMotion with plain layer norm; the speech is added to the gesture at the input."""
     concatenated = False
 
-    def __init__(self, config):
-        super().__init__(config)
+    def __init__(self, config, schedule=None):
+        super().__init__(config, schedule)
         self.blocks = nn.ModuleList([Entrance(config.width, self.concatenated), *(PlainBlock(config) for _ in range(config.depth))])
         self.final_adaln = LearnedScale(config.width)
 
@@ -134,8 +134,8 @@ class FrameByFrame(DiffMotion):
     """
     HIDDEN = 232             # width of memory and denoiser; with 4 blocks as many parameters as DiffMotion of width 128
 
-    def __init__(self, config):
-        super().__init__(replace(config, depth=0))
+    def __init__(self, config, schedule=None):
+        super().__init__(replace(config, depth=0), schedule)
         del self.gesture, self.final_adaln, self.final_norm, self.final
         self.config, H, P, W = config, self.HIDDEN, config.pose_dim, config.width
         self.memory = nn.LSTM(2 * P + 1 + W, H, num_layers=2, batch_first=True)
@@ -165,7 +165,7 @@ class FrameByFrame(DiffMotion):
         x = self.enter(x_t)                                                  # [B, F, H]
         for norm, into, out in zip(self.norms, self.ins, self.outs):
             x = x + out(fun.silu(into(torch.cat([norm(x), memory.to(x.dtype), step], dim=-1))))
-        return self.leave(x) + self.copy(fun.silu(step)) * x_t
+        return self.schedule.eps_from_v(x_t, t, self.leave(x).float())
 
     @torch.no_grad()
     def generate(self, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter):

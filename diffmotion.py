@@ -65,6 +65,16 @@ class NoiseSchedule:
         abar = self.abar(t, x_t)
         return (x_t - (1 - abar) ** 0.5 * eps) / abar ** 0.5
 
+    def eps_from_v(self, x_t, t, v):
+        """The noise in x_t, from v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0, which is what the network answers.  -> eps [B, ...].
+
+        x_t and v are the pair (x0, eps) seen from axes that are turned by an angle whose cosine is sqrt(abar_t); this is the way back
+        (Salimans & Ho 2022, arXiv 2202.00512, appendix D). Where the noise is strong eps is nearly x_t, and v is nearly -x0: the
+        network need not learn to hand x_t through, which costs it digits that predict_x0 multiplies by up to 1 / sqrt(abar_t) = 158.
+        """
+        abar = self.abar(t, x_t)
+        return abar ** 0.5 * v + (1 - abar) ** 0.5 * x_t
+
     def posterior(self, x0, x_t, t, t_previous=None):
         """q(x_{t-1} | x_t, x0), equations 6 and 7 of Ho et al. -> (mean [B, ...], variance, broadcastable).
 
@@ -206,11 +216,12 @@ class DiffMotion(nn.Module):
     """eps = model(x_t [B, F, P], t [B], speech [B, F, S]): the noise in x_t, for every frame at once.
 
     Frame n of the answer depends on frames <= n of x_t, and on speech up to `speech_reach` frames ahead.
+    schedule: how much noise there is in x_t at step t, the NoiseSchedule that it is trained with; without one, DDPM's.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, schedule=None):
         super().__init__()
-        self.config = config
+        self.config, self.schedule = config, schedule or NoiseSchedule()
         W = config.width
         if W % config.heads or (W // config.heads) % 2:
             raise ValueError(f"width {W} does not divide into {config.heads} heads of even size")
@@ -225,17 +236,12 @@ class DiffMotion(nn.Module):
         # Gesture encoder: one convolution over time. It is padded by hand, on the left only: see denoise.
         self.gesture = nn.Conv1d(config.pose_dim + 1, W, config.kernel)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        # Final layer: adaLN without a gate, then back to pose features. Zero: an untrained model predicts no noise.
+        # Final layer: adaLN without a gate, then back to pose features. Zero: to an untrained model poses are white noise.
         self.final_adaln = AdaLN(W, 2, config.adaln)
         self.final_norm = nn.LayerNorm(W, elementwise_affine=False)
         self.final = nn.Linear(W, config.pose_dim)
-        # How much of x_t itself belongs in the answer, a number for each pose feature and noise level. Where the noise is strong x_t is nearly all
-        # noise, so the answer is nearly x_t; on its way through W normalised features it would lose digits, and predict_x0 divides
-        # what is lost by sqrt(abar_t), 0.006 at the first step. Karras et al. 2022 work this "c_skip" out; we let it be learned.
-        self.copy = nn.Linear(W, config.pose_dim)
-        for layer in (self.final, self.copy):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.final.weight)
+        nn.init.zeros_(self.final.bias)
         # [P], deviation of pose_n - memory pose_{n-1} over the training data; a buffer, so that it travels with the weights
         self.register_buffer("innovation_scale", torch.ones(config.pose_dim))
 
@@ -331,14 +337,14 @@ class DiffMotion(nn.Module):
         return [adaln.speech_half(condition) for adaln in [b.adaln for b in self.blocks] + [self.final_adaln]]
 
     def denoise(self, x_t, t, halves, start=0, cache=None):
-        """One pass. x_t [B, F, P], t [B], halves from speech_halves -> eps [B, F, P].
+        """One pass. x_t float32 [B, F, P], t [B], halves from speech_halves -> eps float32 [B, F, P], whatever the type of the weights.
 
         For a stream, `start` is the index of the first frame and `cache` a dict, empty at first and kept
         between the chunks of one diffusion step: it holds all that later frames can still see of earlier ones.
         """
         F, reach = x_t.shape[1], self.config.kernel - 1
         # A one beside each frame: the padding before the first has none, so that the network knows where a clip begins.
-        x = fun.pad(x_t, (0, 1), value=1.0)                      # [B, F, P + 1]
+        x = fun.pad(x_t.to(self.no_speech.dtype), (0, 1), value=1.0)         # [B, F, P + 1]
         before = x.new_zeros(x.shape[0], reach, x.shape[2])      # nothing comes before the first frame
         past = 0
         if cache is not None:
@@ -354,7 +360,8 @@ class DiffMotion(nn.Module):
         for n, block in enumerate(self.blocks):
             x = block(x, halves[n], step, position, mask, None if cache is None else cache.setdefault(n, {}))
         shift, scale = self.final_adaln(halves[-1], step)
-        return self.final(self.final_norm(x) * (1 + scale) + shift) + self.copy(fun.silu(step))[:, None] * x_t   # [B, F, P]
+        v = self.final(self.final_norm(x) * (1 + scale) + shift)             # [B, F, P]
+        return self.schedule.eps_from_v(x_t, t, v.float())
 
 
 def sinusoid(t, width):
@@ -509,8 +516,8 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         halves = model.speech_halves(here)
 
         def predict_eps(x_t, t, k):
-            t, x_t = torch.full((len(here),), t, device=x_t.device), x_t.to(dtype)
-            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k]).float()     # [B or 2B, chunk, P]
+            t = torch.full((len(here),), t, device=x_t.device)
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k])     # [B or 2B, chunk, P]
             if guided:
                 eps_speech, eps_none = eps.chunk(2)                      # [B, chunk, P] each
                 eps = eps_none + guidance * (eps_speech - eps_none)

@@ -330,7 +330,7 @@ def plot_architecture(path):
     box(5.0, 7.2, "gesture", "convolution over 5 frames, none later", noise, 2.6)
     box(5.0, 0.75, "final", "linear layer, back to P", noise, 2.6)
     box(9.0, 7.2, "sinusoid, step", "how noisy is it?", noise, 2.1)
-    axes.text(6.45, 0.5, "+ copy(step) · x_t, the share of it that stays", fontsize=8, color=DARK, va="center")
+    axes.text(6.45, 0.5, "eps = √ᾱ · final + √(1 − ᾱ) · x_t", fontsize=8, color=DARK, va="center")
 
     # ---- one block -------------------------------------------------------------------------------------------
     axes.add_patch(FancyBboxPatch((3.45, 1.62), 6.75, 5.0, boxstyle="round,pad=0,rounding_size=0.12", fc="white", ec=MIDDLE, lw=1.3, zorder=1))

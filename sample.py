@@ -179,9 +179,9 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
     """
     state = read_checkpoint(path)
     try:
-        model = MODELS[state.get("network", "diffmotion")](diffmotion.DiffMotionConfig(**state["model"]))
-        model.load_state_dict({name: weight.float() for name, weight in state["ema"].items()})
         schedule = diffmotion.NoiseSchedule(**state["schedule"])
+        model = MODELS[state.get("network", "diffmotion")](diffmotion.DiffMotionConfig(**state["model"]), schedule)
+        model.load_state_dict({name: weight.float() for name, weight in state["ema"].items()})
         codec, scale = PoseCodec(state["codec"]), state["speech_scale"]
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise CheckpointError(f"{path}: its parts do not fit together ({type(error).__name__}); it comes from another version, train anew") from None

@@ -35,6 +35,7 @@ def test_schedule_and_one_reverse_step_are_those_of_diffusers(beta_end):
         step = theirs.step(eps, t, x_t, generator=torch.Generator().manual_seed(0))
         x0_predicted = ours.predict_x0(x_t, at, eps)
         assert torch.allclose(x0_predicted, step.pred_original_sample, rtol=1e-3, atol=1e-3)
+        assert torch.allclose(ours.eps_from_v(theirs.add_noise(x0, noise, at), at, theirs.get_velocity(x0, noise, at)), noise, atol=1e-5)
         mean, variance = ours.posterior(x0_predicted, x_t, at)
         z = torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(0))
         expected = mean + (variance.sqrt() * z if t > 0 else 0)
@@ -75,9 +76,13 @@ def test_a_schedule_that_makes_no_sense_is_refused():
 
 # ---- the network -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("adaln", ["split", "joint"])
-def test_an_untrained_model_predicts_no_noise(adaln):
-    model = DiffMotion(DiffMotionConfig(6, 5, 16, 2, 2, adaln=adaln))
-    assert torch.equal(model(torch.randn(2, 9, 6), torch.tensor([0, 999]), torch.randn(2, 9, 5)), torch.zeros(2, 9, 6))
+def test_an_untrained_model_knows_what_can_be_known_without_training(adaln):
+    """For data of variance one and no other structure, x0 and eps are to x_t as to a sum: E[eps | x_t] = sqrt(1 - abar_t) x_t."""
+    schedule = NoiseSchedule(500, beta_end=0.05)
+    model = DiffMotion(DiffMotionConfig(6, 5, 16, 2, 2, adaln=adaln), schedule)
+    x_t, t = torch.randn(2, 9, 6), torch.tensor([0, 499])
+    expected = (1 - schedule.alphas_cumprod[t]).sqrt()[:, None, None] * x_t
+    assert torch.allclose(model(x_t, t, torch.randn(2, 9, 5)), expected)
 
 
 def test_gates_start_shut_so_that_a_block_starts_as_the_identity():
