@@ -369,7 +369,7 @@ def plot_architecture(path):
     box(12.05, 3.45, "read_bvh, encode", "exponential maps, standardised", body, 2.5)
     box(12.05, 2.45, "innovations", "what is new in each frame", body, 2.5)
     box(12.05, 1.45, "add_noise", "x_t at a random t", body, 2.5)
-    axes.text(12.05, 0.62, "loss = mean (eps - model)²", fontsize=8.5, ha="center", va="center", color=DARK, family="monospace")
+    axes.text(12.05, 0.62, "loss = mean (eps - model)² / √ᾱ", fontsize=8.5, ha="center", va="center", color=DARK, family="monospace")
     arrow((12.05, 3.14), (12.05, 2.76), label="[F, P]")
     arrow((12.05, 2.14), (12.05, 1.76), label="x_0")
     arrow((12.05, 1.14), (12.05, 0.78), label="x_t, eps")
@@ -633,7 +633,7 @@ def main():
     x_t = generator.schedule.add_noise(x0, t, torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)))
     plot_attention(out / "attention.png", attention_weights(generator.model, x_t, t, speech), 120, generator.codec.fps, heard)
     plot_adaln(out / "adaln.png", generator, heard)
-    animate_dissolve(out / "dissolve.gif", generator, waveform, seed=7)      # the seed: gestures large enough for a small picture
+    animate_dissolve(out / "dissolve.gif", generator, waveform, seed=0)      # the seed: strokes enough for nine seconds
     print(", ".join(str(out / name) for name in ("schedule.png", "architecture.png", "dissolve.png", "attention.png", "adaln.png", "dissolve.gif")))
 
 
