@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -89,9 +90,9 @@ def trained(name, arguments, seed, args, folder=None):
 def remembered(key, compute):
     """compute() -> scores, or what it returned the last time under this key, a list of strings and numbers.
 
-    The folder names the default way of sampling: under another default what was remembered is not the answer.
+    The folder names the default way of sampling and the shipped model: under others what was remembered is not the answer.
     """
-    path = RUNS / "scores" / f"{SAMPLER}-{STEPS}-{GUIDANCE}" / ("_".join(map(str, key)).replace("/", "-").replace(" ", "-") + ".json")
+    path = RUNS / "scores" / f"{SAMPLER}-{STEPS}-{GUIDANCE}-{zlib.crc32(SHIPPED.read_bytes()):08x}" / ("_".join(map(str, key)).replace("/", "-").replace(" ", "-") + ".json")
     if not path.exists():
         scores = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
