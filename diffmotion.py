@@ -236,7 +236,7 @@ class DiffMotion(nn.Module):
         # Gesture encoder: one convolution over time. It is padded by hand, on the left only: see denoise.
         self.gesture = nn.Conv1d(config.pose_dim + 1, W, config.kernel)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        # Final layer: adaLN without a gate, then back to pose features. Zero: to an untrained model poses are white noise.
+        # Final layer: adaLN without a gate, then back to pose features. Zero: v = 0 is the best guess as long as poses look like white noise.
         self.final_adaln = AdaLN(W, 2, config.adaln)
         self.final_norm = nn.LayerNorm(W, elementwise_affine=False)
         self.final = nn.Linear(W, config.pose_dim)
