@@ -78,7 +78,7 @@ def trained(name, arguments, seed, args, folder=None):
     if not (out / "model.pt").exists():
         resume = ["--resume"] if (out / "last.pt").exists() else []
         command = [sys.executable, str(HERE / "train.py"), "--data", str(folder or corpus()), "--out", str(out), "--steps", str(args.steps), "--batch", str(args.batch), "--seed", str(seed),
-                   "--picture-every", str(args.steps), "--device", args.device, *arguments.split(), *resume]
+                   "--picture-every", str(args.steps), "--no-scores", "--device", args.device, *arguments.split(), *resume]
         if "wavlm" in arguments:
             command += ["--wavlm-checkpoint", args.wavlm_checkpoint]
         print(" ".join(command), file=sys.stderr, flush=True)

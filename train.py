@@ -9,7 +9,7 @@ mean squared error (equation 14 of Ho et al. 2020, weighted). What lands in --ou
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
     layers.png      how much of each layer of WavLM the model takes, for --layer sum
-    scores.json     the puppet's scores, at the end
+    scores.json     how well it does on the takes held out for the test, at the end
 
 Several GPUs of one machine share each batch:   torchrun --nproc-per-node 4 train.py --data FOLDER ...
 The run is the same, up to rounding, on any number of them.
@@ -73,6 +73,7 @@ class Settings:
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
     picture_every: int = 1000       # steps between pictures of a sample
+    no_scores: bool = False         # leave out the scores at the end, which take a minute: for runs that are scored by another command
     device: str = "cuda" if torch.cuda.is_available() else "cpu"   # cpu or cuda
     compile: bool = False           # let torch.compile fuse the network's small operations: a minute at the start, for long runs on a GPU
     wavlm_checkpoint: str = ""      # WavLM Base+ weights, for --features wavlm: torchaudio's, Microsoft's or Hugging Face's file
@@ -162,7 +163,7 @@ def plot_layers(path, shares):
     plt.close(figure)
 
 
-HERE_AND_NOW = ("out", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may have otherwise than the first
+HERE_AND_NOW = ("out", "no_scores", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may have otherwise than the first
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
@@ -327,7 +328,7 @@ def main():
     # ---- what has it learnt? ---------------------------------------------------------------------------------
     picture = generator(generator.hear(example_speech), seed=s.seed)[0]
     plot_motion(out / f"sample-{s.steps}.png", f"{example[0].stem} after {s.steps} steps", picture, example_speech)
-    if pairs["test"]:
+    if pairs["test"] and not s.no_scores:
         scores = evaluate.evaluate(generator, pairs["test"], s.seed)
         evaluate.print_table(scores)
         with written_beside(out / "scores.json") as beside:
