@@ -124,6 +124,9 @@ def finite(poses):
     return poses.float().cpu().numpy()
 
 
+FORMAT = "diffmotion-v"      # of checkpoints: a dictionary of train.contents, whose network answers v
+
+
 def read_checkpoint(path):
     """The dictionary in a checkpoint file. Only tensors and plain values are loaded: a file that would run code is refused."""
     try:
@@ -135,8 +138,10 @@ def read_checkpoint(path):
     except Exception as error:           # torch.load raises some ten kinds of error for files that are not its own
         what = "would run code when loaded, which is refused" if "unsupported global" in str(error).lower() else "is damaged or no checkpoint"
         raise CheckpointError(f"{path}: {what}; use a file that train.py wrote") from None
-    if not isinstance(state, dict) or state.get("format") != "diffmotion":
+    if not isinstance(state, dict) or not str(state.get("format")).startswith("diffmotion"):
         raise CheckpointError(f"{path}: holds something else than a DiffMotion model; use a file that train.py wrote")
+    if state["format"] != FORMAT:        # the weights of an earlier form may fit, and would be read as what they are not
+        raise CheckpointError(f"{path}: comes from another version, whose network answered something else; train anew")
     return state
 
 
@@ -202,6 +207,8 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
         for name, weight in model.named_parameters():
             if name != "layer_shares":               # these mix features in float32
                 weight.data = weight.data.bfloat16()
+    # The table of abar goes to the device now: made in the middle of a CUDA graph (--compile), it would lie in memory that the graph uses again.
+    schedule.abar(torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, device=device))
     features = SpeechFeatures(**state["speech"], checkpoint=wavlm_checkpoint, device=device)
     return Generator(model.eval().to(device), schedule, codec, features, (scale[0], scale[1]), device)
 

@@ -37,7 +37,7 @@ from baselines import MODELS
 from data import CACHE, CheckpointError, Corpus, Parser, compile_or_refuse, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import written_beside
-from sample import Generator, plot_motion, read_checkpoint
+from sample import FORMAT, Generator, plot_motion, read_checkpoint
 from wavlm_loader import LAYERS, SpeechFeatures
 
 
@@ -119,7 +119,7 @@ def learning_rate(step, s):
 
 def contents(name, model, ema, schedule, corpus):
     """What sampling needs, all of it: sample.load_generator reads this and nothing else."""
-    return dict(format="diffmotion", network=name, model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
+    return dict(format=FORMAT, network=name, model=model.settings(), schedule=schedule.settings(), ema=ema.state_dict(),
                 codec=corpus.codec.state(), speech=corpus.features.settings(), speech_scale=list(corpus.speech_scale))
 
 
@@ -175,7 +175,10 @@ def main():
         saved = read_checkpoint(out / "last.pt")
         if "training" not in saved:
             raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
-        before = Settings(**saved["training"]["settings"])
+        try:
+            before = Settings(**saved["training"]["settings"])
+        except TypeError as error:                   # a setting that there is no more
+            raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
         for field in fields(Settings):               # a setting given with --resume must not be ignored in silence
             given, old = getattr(settings, field.name), getattr(before, field.name)
             if given not in (field.default, old) and field.name not in HERE_AND_NOW:
@@ -332,7 +335,7 @@ def main():
         scores = evaluate.evaluate(generator, pairs["test"], s.seed)
         evaluate.print_table(scores)
         with written_beside(out / "scores.json") as beside:
-            beside.write_text(json.dumps(dict(scores=scores, settings=asdict(s)), indent=1) + "\n")
+            beside.write_text(json.dumps(evaluate.finite(dict(scores=scores, settings=asdict(s))), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("kind,word", [("missing", "no such"), ("empty", "damaged"), ("junk", "damaged"), ("cut", "damaged"), ("folder", "folder"),
-                                       ("code", "refused"), ("other", "something else"), ("mixed", "do not fit")])
+                                       ("code", "refused"), ("other", "something else"), ("mixed", "do not fit"), ("old", "another version")])
 def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
     soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
     path = tmp_path / "model.pt"
@@ -117,6 +117,11 @@ def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
         state = torch.load(tiny_run / "last.pt", weights_only=True)
         state["model"]["width"] = 48
         torch.save(state, path)
+    elif kind == "old":                  # when the network answered the noise: the same weights, by name and shape
+        state = torch.load(tiny_run / "last.pt", weights_only=True)
+        torch.save(state | dict(format="diffmotion"), path)
+        torch.save(state | dict(format="diffmotion"), tmp_path / "last.pt")
+        assert_one_error_line(run("train.py", "--out", tmp_path, "--resume"), "last.pt", word)
     done = run("sample.py", tmp_path / "a.wav", "--checkpoint", path, "--out", tmp_path / "out")
     assert_one_error_line(done, "model.pt", word)
     assert not os.path.exists("/tmp/diffmotion-was-here")
