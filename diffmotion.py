@@ -503,6 +503,8 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {sampler!r}")
+    if schedule.settings() != model.schedule.settings():
+        raise ValueError(f"the network was trained with {model.schedule.settings()}, not with {schedule.settings()}: it would take its answers for others")
     guided, before, start = guidance != 1, None, 0
     time_grid(schedule.num_steps, steps)                         # complain now, before any work
     dtype = model.no_speech.dtype

@@ -256,6 +256,12 @@ def test_the_step_grid_falls_evenly_from_the_noisiest(steps):
     assert len(grid) == steps and grid[0] == 999 and min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
 
 
+def test_another_schedule_than_the_networks_own_is_refused():
+    """The answer v means another noise under another schedule."""
+    with pytest.raises(ValueError, match="trained with"):
+        dm.generate(small_model(), NoiseSchedule(beta_end=0.05), torch.randn(1, 5, 5), steps=2)
+
+
 def test_a_number_of_steps_that_makes_no_sense_is_refused():
     for steps in (0, -1, 1001):
         with pytest.raises(ValueError, match="steps"):

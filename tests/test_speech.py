@@ -526,10 +526,11 @@ def test_the_sum_of_layers_is_weighted_by_a_softmax_that_is_trained_along():
 
 def test_a_stream_of_a_model_of_all_layers_equals_the_whole():
     torch.manual_seed(0)
-    model = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(5, 7, width=16, depth=2, heads=2, attention_window=10, speech_layers=3)).eval()
+    schedule = diffmotion.NoiseSchedule(20)
+    model = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(5, 7, width=16, depth=2, heads=2, attention_window=10, speech_layers=3), schedule).eval()
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.2)
-    speech, schedule = torch.randn(1, 60, 21), diffmotion.NoiseSchedule(20)
+    speech = torch.randn(1, 60, 21)
     whole = diffmotion.generate(model, schedule, speech, steps=4, guidance=1.5)
     stream = torch.cat(list(diffmotion.generate_stream(model, schedule, speech, steps=4, guidance=1.5, chunk=13)), dim=1)
     assert torch.allclose(whole, stream, atol=1e-4)
