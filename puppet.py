@@ -17,6 +17,8 @@ Seconds, centimetres, degrees (BVH's unit) throughout. The puppet faces +Z, Y is
 """
 import argparse
 import json
+import os
+import shutil
 import wave
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -346,17 +348,25 @@ def write_corpus(folder, train=96, valid=6, test=12, seconds=60.0, seed=1, speak
     """Write takes of `seconds` into folder/train, folder/valid, folder/test; the `speakers` (numbers) and moods take turns.
 
     The defaults are what train.py's figures are made with: 96 minutes to learn from, 6 to choose settings by,
-    12 to report on. Takes differ in their seed, so no take of one part says anything about another part's.
+    12 to report on. Takes differ in their seed, so no take of one part says anything about another part's. A folder that
+    is not there yet is written beside and renamed: half a corpus, of a killed run, must not be taken for a whole one.
     """
-    jobs = []
+    folder, jobs = Path(folder), []
+    beside = folder if folder.exists() else folder.with_name(f".{folder.name}.{os.getpid()}.part")
     for part, (name, count) in enumerate((("train", train), ("valid", valid), ("test", test))):
         for n in range(count):
             number, mood = speakers[n % len(speakers)], ("calm", "lively")[(n // len(speakers) + n) % 2]
-            jobs.append((Path(folder) / name, f"speaker{number}_{mood}_{n:03d}", number, mood, seconds, (seed, part, n), arms, legs))
+            jobs.append((beside / name, f"speaker{number}_{mood}_{n:03d}", number, mood, seconds, (seed, part, n), arms, legs))
         if count:
-            (Path(folder) / name).mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor() as pool:
-        list(tqdm(pool.map(write_take, *zip(*jobs)), total=len(jobs), desc=f"writing the puppet to {folder}", unit="take"))
+            (beside / name).mkdir(parents=True, exist_ok=True)
+    try:
+        with ProcessPoolExecutor() as pool:
+            list(tqdm(pool.map(write_take, *zip(*jobs)), total=len(jobs), desc=f"writing the puppet to {folder}", unit="take"))
+        if beside != folder:
+            beside.rename(folder)
+    finally:
+        if beside != folder:
+            shutil.rmtree(beside, ignore_errors=True)
 
 
 if __name__ == "__main__":
