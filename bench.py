@@ -186,31 +186,36 @@ def step_times(_):
 def training(_, batch=8, window=160):
     """The step of train.py at its defaults, without drawing the windows: windows a second, and the share of a plain product's rate.
 
-    The paper's size (36 windows of 400 frames) where there is a GPU.
+    Where there is a GPU, also the paper's size (36 windows of 400 frames), and each with train.py's --compile.
     """
     scores = {}
     for size, batch, window in (("small", batch, window),) + (("paper", 36, 400),) * (DEVICE == "cuda"):
         config = diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)
         schedule = diffmotion.NoiseSchedule()
         x0, speech = (torch.randn(batch, window, n, device=DEVICE) for n in (config.pose_dim, config.speech_dim))
-        for name in TYPES:
-            model = diffmotion.DiffMotion(config).to(DEVICE)
+        for name, compiled in [(name, False) for name in TYPES] + [(name, True) for name in TYPES] * (DEVICE == "cuda"):
+            model = diffmotion.DiffMotion(config, schedule).to(DEVICE)
+            predict = model
             ema, optimiser = copy.deepcopy(model).requires_grad_(False), torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
 
             def step():
                 t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)
                 with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
-                    predicted = model(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE))
+                    predicted = predict(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE))
                 optimiser.zero_grad(set_to_none=True)
-                torch.mean((eps - predicted.float()) ** 2).backward()
+                error = (eps - predicted.float()) ** 2
+                torch.mean(error / schedule.abar(t, error) ** 0.5).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
                 optimiser.step()
                 torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 0.002)
 
+            work = operations(step)
+            if compiled:
+                predict = data.compile_or_refuse(model)
             product, product_work = plain_product(TYPES[name])
             seconds = fastest_of(dict(product=product, step=step), 8)
-            scores[f"{size} {name}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],
-                                        "share of a product": operations(step) / seconds["step"] / (product_work / seconds["product"])}
+            scores[f"{size} {name}{' compiled' * compiled}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],
+                                        "share of a product": work / seconds["step"] / (product_work / seconds["product"])}
     return scores
 
 
