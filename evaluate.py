@@ -19,6 +19,7 @@ whether strokes fall on energy onsets of the speech, more often than on the same
 import json
 import sys
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,7 @@ def parse():
     parser.add_argument("--sampler", default=SAMPLER, choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"), help="of the network's products, as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds: scores are means over them, and the spread is theirs (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
@@ -213,7 +215,7 @@ def main():
         import experiments           # which imports this file: only when it is asked for
         return experiments.main(sys.argv[2:])
     args = parse()
-    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps)
+    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision)
     generator.cache = args.cache
     settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance)
     scores, table, how = {}, {}, {}
@@ -235,9 +237,11 @@ def main():
         scores["speech"] = evaluate_speech(generator, args.speech, **settings)
     print_table(scores)
     if args.json:
+        from bench import machine    # which imports this file too
         args.json.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = args.checkpoint.relative_to(HERE) if args.checkpoint.is_relative_to(HERE) else args.checkpoint      # the shipped one has no folder of ours in its name
-        written = dict(scores=scores, table=table, how=how, checkpoint=checkpoint.as_posix(), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, **settings)
+        written = dict(scores=scores, table=table, how=how, checkpoint=checkpoint.as_posix(), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, precision=args.precision, date=date.today().isoformat(),
+                       machine=machine(), **settings)
         with written_beside(args.json) as beside:
             beside.write_text(json.dumps(finite(written), indent=1, allow_nan=False) + "\n")
 

@@ -117,7 +117,7 @@ def puppet_scores(made, other_seed, truth, answers):
     f1, f1_truth = beat_f1(strokes, stresses), beat_f1([find_strokes(m)[0] for m in truth], stresses)
     speed, speed_truth = rest_speed(made, answers), rest_speed(truth, answers)
     return dict(beat_f1=f1, beat_f1_truth=f1_truth, beat_f1_share=f1 / f1_truth if f1_truth else float("nan"),
-                beat_f1_mismatched=beat_f1(strokes, stresses[1:] + stresses[:1]),
+                beat_f1_mismatched=beat_f1(strokes, stresses[1:] + stresses[:1]) if len(stresses) > 1 else float("nan"),
                 style_error=style_error(style_by_speaker(made, answers), true_style),
                 style_error_average=style_error(dict.fromkeys(true_style, average), true_style),
                 hand_agreement=mean([(phrase_hands(a, x) == phrase_hands(b, x)).astype(float) for a, b, x in zip(made, other_seed, answers)]),
@@ -549,7 +549,7 @@ def report(made, reference):
     seen = [[look_at(m) for m in motions] for motions in made]
     each = [measure(made[n], seen[n], reference, second=made[(n + 1) % len(made)] if len(made) > 1 else None) for n in range(len(made))]
     seeds = {name: [values[name] for values in each] for name in each[0]}
-    seeds["diversity"] = [diversity(seen)]
+    seeds["diversity"] = [diversity(pair) for pair in itertools.combinations(seen, 2)] or [float("nan")]
     table = {}
     for name in [*UNITS, *PUPPET_SCORES]:
         if name in seeds:
