@@ -4,8 +4,8 @@
     python evaluate.py experiment conditioning          trains what it needs, scores it: results/experiments/conditioning.json, .png
 
 Each experiment is one function below that yields rows; a row is a label and the scores of it, once for each seed. What was
-trained (runs/experiments/) and what was scored (runs/experiments/scores/, by the default way of sampling) is kept, so a killed experiment goes on where it was, and
-one that shares a model with another does not train it again.
+trained (runs/experiments/) and what was scored (runs/experiments/scores/) is kept, so a killed experiment goes on where it was, and
+one that shares a model with another does not train it again. Run one at a time: two that want the same model would write the same files.
 
 The puppet is the corpus throughout (see puppet.py): its takes for testing are looked at for reporting only. Where a setting
 is chosen by a curve (samplers, guidance), the curve is drawn on other takes, of another seed of the puppet.
@@ -29,7 +29,7 @@ import evaluate
 import metrics
 import puppet
 from bench import machine
-from data import CorpusError, Parser, find_pairs, load_take
+from data import CorpusError, Parser, device, find_pairs, load_take
 from motion import find_strokes, written_beside
 from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE
@@ -40,7 +40,8 @@ RUNS = Path("runs/experiments")
 # What is trained: name -> (label, arguments of train.py). All see the same number of windows, with the same optimiser. Sizes are equal
 # within 10% (tests/test_experiments.py). adaLN spends half of its weights on modulation, so plain layer norm gets twice the blocks for
 # them, and needs 1.3 times the time for a step; the joint form gets 5 blocks instead of 4. Where this is unfair: the learning rate
-# was chosen for the default model alone, and no baseline was tuned; "no speech" keeps its ears, idle, within its number of weights.
+# was chosen for the default model alone, and no baseline was tuned; "no speech" keeps its ears, idle, within its number of weights; and the ear for
+# WavLM's 768 numbers a frame has 3.2 M weights more than MFCC's, which makes those two models 2.6 times as large as the others.
 MODELS = {
     "split": ("adaLN, split (ours)", ""),
     "joint": ("adaLN, joint (the paper's)", "--adaln joint --depth 5"),
@@ -62,10 +63,7 @@ def corpus(name="puppet", **settings):
     """The folder of a puppet corpus, written if it is not there; settings as for puppet.write_corpus."""
     folder = evaluate.PUPPET if name == "puppet" else Path("corpora") / name
     if not folder.exists():
-        beside = folder.with_name(f".{folder.name}.part")        # whole, or not there: a killed run must not leave half a corpus
-        shutil.rmtree(beside, ignore_errors=True)
-        puppet.write_corpus(beside, **settings)
-        beside.rename(folder)
+        puppet.write_corpus(folder, **settings)
     return folder
 
 
@@ -73,28 +71,35 @@ def trained(name, arguments, seed, args, folder=None):
     """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed). None: it would
     have to be trained, and --no-training says not to."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
+    what, kept = f"--data {folder or corpus()} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
+    if kept.exists() and kept.read_text() != what:
+        raise CorpusError(f"{out}: was trained with '{kept.read_text()}', and '{what}' is wanted; delete it or move it away")
     if not (out / "model.pt").exists() and args.no_training:
         return None
     if not (out / "model.pt").exists():
         resume = ["--resume"] if (out / "last.pt").exists() else []
-        command = [sys.executable, str(HERE / "train.py"), "--data", str(folder or corpus()), "--out", str(out), "--steps", str(args.steps), "--batch", str(args.batch), "--seed", str(seed),
-                   "--picture-every", str(args.steps), "--no-scores", "--device", args.device, *arguments.split(), *resume]
+        command = [sys.executable, str(HERE / "train.py"), *what.split(), "--out", str(out), "--steps", str(args.steps), "--batch", str(args.batch), "--seed", str(seed),
+                   "--picture-every", str(args.steps), "--no-scores", "--device", args.device, *resume]
         if "wavlm" in arguments:
             command += ["--wavlm-checkpoint", args.wavlm_checkpoint]
+        out.mkdir(parents=True, exist_ok=True)
+        kept.write_text(what)
         print(" ".join(command), file=sys.stderr, flush=True)
         if subprocess.run(command, stdout=sys.stderr).returncode:    # our own output is the table
             raise CorpusError(f"{out}: the training stopped; see above, mend it and give the same command again: it goes on from there")
     return out / "model.pt"
 
 
-def remembered(key, compute):
-    """compute() -> scores, or what it returned the last time under this key, a list of strings and numbers.
+def remembered(checkpoint, key, compute, **sampling):
+    """compute() -> scores of a checkpoint, or what it returned the last time under this key, a list of strings and numbers.
 
-    The folder names the default way of sampling and the shipped model: under others what was remembered is not the answer.
+    sampling: what differs from the default way. It and the checkpoint's content are part of the file's name: with others, what was
+    remembered is not the answer. Beside the scores stands how they were made: {"made": {sampler, steps, guidance, checkpoint, date, machine}}.
     """
-    path = RUNS / "scores" / f"{SAMPLER}-{STEPS}-{GUIDANCE}-{zlib.crc32(SHIPPED.read_bytes()):08x}" / ("_".join(map(str, key)).replace("/", "-").replace(" ", "-") + ".json")
+    made = dict(sampler=SAMPLER, steps=STEPS, guidance=GUIDANCE) | sampling | dict(checkpoint=f"{zlib.crc32(Path(checkpoint).read_bytes()):08x}")
+    path = RUNS / "scores" / ("_".join(map(str, [*key, *made.values()])).replace("/", "-").replace(" ", "-") + ".json")
     if not path.exists():
-        scores = compute()
+        scores = evaluate.finite(compute()) | dict(made=made | dict(date=date.today().isoformat(), machine=machine()))
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as beside:
             beside.write_text(json.dumps(scores))
@@ -136,8 +141,9 @@ def one_model(args, key, checkpoint, folder, seed, part="test", **sampling):
     """All metrics of one checkpoint on a part of a corpus; seed is the sampler's."""
     def compute():
         made, other = (motions_of(checkpoint, args.device, args.wavlm_checkpoint, folder, part, seed + n, tuple(sampling.items())) for n in (0, 1))
-        return metrics.measure(made, [metrics.look_at(m) for m in made], reference_of(folder, part), second=other)
-    return remembered([*key, folder.name, part, *(f"{k}={v}" for k, v in sampling.items()), seed], compute)
+        seen = [[metrics.look_at(m) for m in motions] for motions in (made, other)]
+        return metrics.measure(made, seen[0], reference_of(folder, part), second=other) | dict(diversity=metrics.diversity(seen))
+    return remembered(checkpoint, [*key, folder.name, part, seed], compute, **sampling)
 
 
 def on_seeds(args, name, arguments="", folder=None, tested=None):
@@ -150,17 +156,24 @@ def on_seeds(args, name, arguments="", folder=None, tested=None):
     return scores or "not run: not trained yet; give the command without --no-training"
 
 
+BOUNDS = {"the recorded motion": "truth", "a mean pose": "mean_pose", "recorded, with other speech": "shuffled"}     # labels of rows -> columns of metrics.Reference
+
+
+def bounds(folder=None, part="test", of=""):
+    """Rows of what no model can pass and of what it must."""
+    for label, column in BOUNDS.items():
+        yield label + of, [reference_of(folder or corpus(), part).columns[column]]
+
+
 def models(args, *names):
-    """Rows for models of MODELS, with the truth and the floors above and below them."""
-    columns = reference_of(corpus(), "test").columns
+    """Rows for models of MODELS, and their bounds."""
     for name in names:
         label, arguments = MODELS[name]
         if "wavlm" in arguments and not args.wavlm_checkpoint:
             yield label, "not run: WavLM's weights are not here; python evaluate.py experiment features --wavlm-checkpoint FILE"
         else:
             yield label, on_seeds(args, name, arguments)
-    for label, column in (("the recorded motion", "truth"), ("a mean pose", "mean_pose"), ("recorded, with other speech", "shuffled")):
-        yield label, [columns[column]]
+    yield from bounds()
 
 
 # ------------------------------------------------------------------------------------------------
@@ -187,9 +200,10 @@ def at_once(args, seconds=60.0):
         rows = on_seeds(args, name, arguments)
         if not isinstance(rows, str):
             checkpoints = [(seed, checkpoint) for seed in args.seeds if (checkpoint := trained(name, arguments, seed, args))]
-            rows = [row | remembered(["drift", name, f"{args.steps}x{args.batch}", seed], lambda: ends(args, checkpoint, truth, waveforms, answers, seed, seconds))
+            rows = [row | remembered(checkpoint, ["drift", name, f"{args.steps}x{args.batch}", seed], lambda: ends(args, checkpoint, truth, waveforms, answers, seed, seconds))
                     for row, (seed, checkpoint) in zip(rows, checkpoints)]
         yield label, rows
+    yield from bounds()
 
 
 def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
@@ -220,12 +234,14 @@ def samplers(args):
     for sampler, counts in SAMPLER_STEPS.items():
         for steps in counts:
             yield f"{sampler} {steps}", [one_model(args, ["shipped"], SHIPPED, choosing(), seed, "valid", sampler=sampler, steps=steps) for seed in args.seeds]
+    yield from bounds(choosing(), "valid")
 
 
 def guidance(args):
     """How strictly should the speech be followed? 1 is the model as trained, 0 the one without speech."""
     for strength in (0.0, 0.5, 1.0, 1.2, 1.35, 1.5, 2.0, 3.0):
         yield f"{strength:g}", [one_model(args, ["shipped"], SHIPPED, choosing(), seed, "valid", guidance=strength) for seed in args.seeds]
+    yield from bounds(choosing(), "valid")
 
 
 def speakers(args):
@@ -236,6 +252,8 @@ def speakers(args):
     for label, name, folder in (("speakers 0 to 3", "four-speakers", known), ("speakers 0 to 5", "six-speakers", everybody)):
         for heard, takes in (("0 to 3", known), ("4 and 5", new)):
             yield f"trained on {label}, tested on {heard}", on_seeds(args, name, "", folder, takes)
+    for heard, takes in (("0 to 3", known), ("4 and 5", new)):
+        yield from bounds(takes, of=f": {heard}")
 
 
 def corpora(args):
@@ -245,14 +263,18 @@ def corpora(args):
     for label, name, folder in (("usual body", "split", usual), ("long arms", "long-arms", other)):
         for tested, takes in (("usual body", usual), ("long arms", other)):
             yield f"trained on the {label}, tested on the {tested}", on_seeds(args, name, "", folder, takes)
+    for tested, takes in (("usual body", usual), ("long arms", other)):
+        yield from bounds(takes, of=f": {tested}")
 
 
 def data(args):
-    """How much data does it take? The same number of training steps on less and less."""
+    """How much data does it take? The same number of training steps on less and less, of all six speakers."""
     for minutes in (3, 6, 12, 24, 48, 96):
-        folder = corpus() if minutes == 96 else corpus(f"puppet-{minutes}-minutes", train=minutes, valid=6, test=0)
+        takes = max(minutes, puppet.SPEAKERS)
+        folder = corpus() if minutes == 96 else corpus(f"puppet-{minutes}-minutes", train=takes, valid=6, test=0, seconds=60.0 * minutes / takes)
         name = "split" if minutes == 96 else f"minutes-{minutes}"
         yield f"{minutes}", on_seeds(args, name, "", folder)
+    yield from bounds()
 
 
 def longer(args):
@@ -266,7 +288,8 @@ def longer(args):
                 made = [evaluate.generate_for(generator, waveforms, seed + n, "generating five minutes") for n in (0, 1)]
                 cuts = {name: [[within(m, a, s, s + 20) for m, a in zip(motions, answers)] for motions in (*made, truth)] for name, s in (("first", 0.0), ("last", 280.0))}
                 return {name: metrics.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]]) for name, cut in cuts.items()}
-            rows.append(remembered(["longer", seed], compute)["first" if start == 0 else "last"])
+            scores = remembered(SHIPPED, ["longer", seed], compute)
+            rows.append(scores["first" if start == 0 else "last"] | dict(made=scores["made"]))
         yield label, rows
 
 
@@ -332,7 +355,7 @@ def unfamiliar(args):
                 strokes = [find_strokes(m)[0] for m in made]
                 return dict(beat_f1=metrics.beat_f1(strokes, stresses), beat_f1_mismatched=metrics.beat_f1(strokes, stresses[1:] + stresses[:1]),
                             strokes_per_minute=60 * sum(map(len, strokes)) / sum(len(w) / SAMPLE_RATE for w in changed))
-            rows.append(remembered(["unfamiliar", label, seed], compute))
+            rows.append(remembered(SHIPPED, ["unfamiliar", label, seed], compute))
         yield label, rows
     for language, code in LANGUAGES.items():
         if not shutil.which("espeak-ng"):
@@ -344,7 +367,7 @@ def unfamiliar(args):
                 generator, spoken = load_generator(SHIPPED, args.device), RUNS / f"{code}.wav"
                 subprocess.run(["espeak-ng", "-v", code, "-s", "150", "-w", str(spoken), SPOKEN], check=True)
                 return evaluate.evaluate_speech(generator, [spoken], seeds=[3 * seed, 3 * seed + 1, 3 * seed + 2])[spoken.name]
-            rows.append(remembered(["language", code, seed], compute))
+            rows.append(remembered(SHIPPED, ["language", code, seed], compute))
         yield language, rows
 
 
@@ -369,9 +392,10 @@ def summary(scores):
     """[{score: value}] over seeds -> {score: dict(mean, spread, each)}; spread is the sample deviation over seeds, None for one seed."""
     table = {}
     for name in scores[0]:
+        if name == "made" or any(s[name] is None or not np.isfinite(s[name]) for s in scores):           # what is not defined for a seed has no mean
+            continue
         each = [float(s[name]) for s in scores]
-        if np.isfinite(each).all():                              # what is not defined for a seed has no mean
-            table[name] = dict(mean=float(np.mean(each)), spread=float(np.std(each, ddof=1)) if len(each) > 1 else None, each=each)
+        table[name] = dict(mean=float(np.mean(each)), spread=float(np.std(each, ddof=1)) if len(each) > 1 else None, each=each)
     return table
 
 
@@ -394,7 +418,8 @@ def draw(path, question, kind, rows):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     rows = [row for row in rows if row["scores"]]
-    shown = [name for name in SHOWN if any(name in r["scores"] for r in rows)][:7]
+    made = [row for row in rows if not row["label"].startswith(tuple(BOUNDS))]
+    shown = [name for name in SHOWN if any(name in r["scores"] for r in made)][:7]
     height = 3.4 if kind != "category" else 1.2 + 0.32 * len(rows)
     figure, axes = plt.subplots(1, len(shown), figsize=(2 + 2.6 * len(shown), height), sharey=kind == "category", constrained_layout=True, squeeze=False)
     for axis, name in zip(axes[0], shown):
@@ -403,12 +428,15 @@ def draw(path, question, kind, rows):
         if kind == "category":
             for n, row in enumerate(rows):
                 if name in row["scores"]:
-                    axis.barh(n, row["scores"][name]["mean"], color="#2e6f9e" if n == 0 else "#a9c4d9")
+                    axis.barh(n, row["scores"][name]["mean"], color="#2e6f9e" if n == 0 else "#a9c4d9" if row in made else "#c8c8c8")
                     axis.plot(row["scores"][name]["each"], [n] * len(row["scores"][name]["each"]), "o", color="#333333", ms=3)
             axis.set(yticks=range(len(rows)), yticklabels=[row["label"] for row in rows], ylim=(len(rows) - 0.5, -0.5))
             continue
-        for family in dict.fromkeys(row["label"].rpartition(" ")[0] for row in rows):
-            points = [(float(row["label"].rpartition(" ")[2]), row["scores"][name]) for row in rows if row["label"].rpartition(" ")[0] == family and name in row["scores"]]
+        truth = next(row["scores"].get(name) for row in rows if row not in made)
+        if truth:
+            axis.axhline(truth["mean"], color="#666666", lw=1, ls=":", label="recorded")
+        for family in dict.fromkeys(row["label"].rpartition(" ")[0] for row in made):
+            points = [(float(row["label"].rpartition(" ")[2]), row["scores"][name]) for row in made if row["label"].rpartition(" ")[0] == family and name in row["scores"]]
             x, mean = [x for x, _ in points], np.array([c["mean"] for _, c in points])
             axis.plot(x, mean, "o-", ms=4, label=family)
             spread = np.array([c["spread"] or 0 for _, c in points])
@@ -429,11 +457,15 @@ def experiment(name, args):
     print(f"\n{name}: {question}  {' '.join(function.__doc__.split())}")
     rows = []
     for label, scores in function(args):
-        rows.append(dict(label=label, scores={}, not_run=scores) if isinstance(scores, str) else dict(label=label, scores=summary(scores)))
+        made = [s["made"] for s in scores if "made" in s] if not isinstance(scores, str) else []         # how each seed's row came about; the bounds are worked out anew
+        rows.append(dict(label=label, scores={}, not_run=scores) if isinstance(scores, str) else dict(label=label, scores=summary(scores), made=made))
     print_rows(rows)
+    if not any(row.get("made") for row in rows):
+        print("nothing was run: nothing is written")
+        return
     args.out.mkdir(parents=True, exist_ok=True)
-    report = dict(experiment=name, question=question, rows=rows, seeds=args.seeds, steps=args.steps, batch=args.batch, models=MODELS if name in ("features", "conditioning", "at_once") else None,
-                  date=date.today().isoformat(), machine=machine(), device=args.device)
+    training = dict(checkpoint="pretrained/puppet.pt") if name in ("samplers", "guidance", "longer", "unfamiliar") else dict(steps=args.steps, batch=args.batch)
+    report = dict(experiment=name, question=question, rows=rows, seeds=args.seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once") else None, device=args.device)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(report, indent=1) + "\n")
     draw(args.out / f"{name}.png", question, kind, rows)
@@ -451,9 +483,12 @@ def main(arguments):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")
     parser.add_argument("--no-training", action="store_true", help="report on the models that have been trained, and train no others")
     parser.add_argument("--out", type=Path, default=Path("results/experiments"), help="folder for tables and pictures (default: %(default)s)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
+    parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights; without them the rows of WavLM are not run")
     args = parser.parse_args(arguments)
+    for name in ("steps", "batch"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     if args.name == "list":
         for name, (_, question, _) in EXPERIMENTS.items():
             print(f"  {name:<14}{question}")
