@@ -9,7 +9,8 @@ The paper is "Audio is all in one: speech-driven gesture synthetics using WavLM 
     4. generate          noise per frame, guidance, one clip at once or an endless stream
 
 Shapes: B clips, F frames (20 a second), P pose features (pose_dim), S speech features (speech_dim),
-W width of the network. Symbols are those of Ho et al. 2020: betas, alphas_cumprod (written abar_t), x0, x_t, eps.
+W width of the network, D = W / heads. Symbols are those of Ho et al. 2020: betas, alphas_cumprod (written abar_t), x0, x_t, eps.
+The *condition* of a frame is W numbers made of the speech around it; the *step*, W numbers made of t. AdaLN reads both.
 """
 import math
 from dataclasses import asdict, dataclass
@@ -25,7 +26,8 @@ import torch.nn.functional as fun
 class NoiseSchedule:
     """Linear betas (Ho et al. 2020): x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps, eps ~ N(0, 1).
 
-    betas, alphas_cumprod: float32 [num_steps]; entry t belongs to x_t, t = 0 is the cleanest.
+    betas, alphas_cumprod: float32 [num_steps]; entry t belongs to x_t. Steps count from 0, so that x_t at t = 0 has one step of noise
+    already; the clean data, written x0, stands at t = -1.
     beta_end is 2e-2 as in DDPM; the authors' own later configurations disagree (5e-2 and 8e-2), so it is a setting.
     """
 
@@ -70,7 +72,7 @@ class NoiseSchedule:
 
         x_t and v are the pair (x0, eps) seen from axes that are turned by an angle whose cosine is sqrt(abar_t); this is the way back
         (Salimans & Ho 2022, arXiv 2202.00512, appendix D). Where the noise is strong eps is nearly x_t, and v is nearly -x0: the
-        network need not learn to hand x_t through, which costs it digits that predict_x0 multiplies by up to 1 / sqrt(abar_t) = 158.
+        network need not learn to hand x_t through, which costs it digits that predict_x0 multiplies by up to 1 / sqrt(abar_t) = 157.
         """
         abar = self.abar(t, x_t)
         return abar ** 0.5 * v + (1 - abar) ** 0.5 * x_t
@@ -108,9 +110,9 @@ class DiffMotionConfig:
 
 
 class AdaLN(nn.Module):
-    """Adaptive layer norm: a frame's condition says how its normalised features are scaled, shifted and gated.
+    """Adaptive layer norm: speech and noise level say how a frame's normalised features are scaled, shifted and gated.
 
-    The paper's condition is speech_n + step_t, and one linear layer reads it (form "joint"):
+    In the paper one linear layer reads the sum of the frame's condition, here speech_n, and the step (form "joint"):
         modulation = Linear(SiLU(speech_n + step_t))
     We let what the speech says and what the noise level says add up after their own linear layers ("split"):
         modulation = W_s SiLU(speech_n) + W_t SiLU(step_t)
@@ -185,7 +187,14 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(W, 4 * W), nn.GELU(), nn.Linear(4 * W, W))
 
     def forward(self, x, half, step, position, mask, cache=None):
-        """x [B, F, W] -> [B, F, W]. `cache`, a dict, holds the keys and values of the frames before these."""
+        """x [B, F, W] -> [B, F, W].
+
+        half        adaLN's half that depends on the speech alone, from AdaLN.speech_half: [B, F, 6 W], joint [B, F, W]
+        step        [B, W]
+        position    [F], of each frame in the clip
+        mask        [F, past + F] bool: which frames see which; None: each sees itself and all before it
+        cache       a dict that holds the keys and values of the frames before these, or None
+        """
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.adaln(half, step)
         x = x + gate_1 * self.attention(self.norm(x) * (1 + scale_1) + shift_1, position, mask, cache)
         return x + gate_2 * self.mlp(self.norm(x) * (1 + scale_2) + shift_2)
@@ -200,7 +209,7 @@ class Block(nn.Module):
             if "k" in cache:
                 k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)  # [B, heads, past + F, D]
             # clone: a view would keep the whole chunk's keys alive behind the few that are needed
-            cache["k"], cache["v"] = (z[:, :, max(0, z.shape[2] - self.window + 1):].clone() for z in (k, v))
+            cache["k"], cache["v"] = (z[:, :, max(0, z.shape[2] - self.window + 1):].clone() for z in (k, v))    # [B, heads, window - 1 at most, D]
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             # The same by hand: two matrix products in bfloat16 take half the time of the fused kernel, forwards and backwards
             mask = sliding_causal_mask(F, F, self.window) if mask is None else mask
@@ -208,7 +217,7 @@ class Block(nn.Module):
             scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(2, 3) + hidden               # [B, heads, F, past + F]
             y = scores.softmax(dim=-1) @ v                                                   # [B, heads, F, D]
         else:
-            y = fun.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            y = fun.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)        # [B, heads, F, D]
         return self.out(y.transpose(1, 2).reshape(B, F, W))      # [B, F, W]
 
 
@@ -254,9 +263,9 @@ class DiffMotion(nn.Module):
 
             u_0 = pose_0,   u_n = (pose_n - m pose_{n-1}) / innovation_scale
 
-        Why not the poses themselves: a causal network cannot see in later frames which way an earlier one will go.
-        The more of a frame is news, the less there is to be seen: for a Gaussian process of memory m the u_n are
-        independent, and looking back is all that there is. It also stops the jitter: an error in u_n is smoothed by `poses`.
+        Why not the poses themselves: neighbouring poses are nearly equal, so the noisy frames after a frame hold information about it,
+        which a causal network cannot use. The news of different frames are nearly independent (for a Gaussian process of memory m
+        quite), so little is lost by not looking ahead. It also stops the jitter: an error in u_n is smoothed by `poses`.
         (It is the same as diffusing the poses with noise that is correlated from frame to frame; m = 0 is the paper.)
         """
         if not self.config.memory:
@@ -266,7 +275,8 @@ class DiffMotion(nn.Module):
     def poses(self, innovations, before=None):
         """The inverse, from the pose `before` [B, P] the first frame, or None at a clip's start. [B, F, P] -> [B, F, P].
 
-        pose_n is the sum over k <= n of m^(n - k) innovation_scale u_k: one product with a triangular matrix.
+        pose_n = innovation_scale u_n + m pose_{n-1}, and so the sum over k <= n of m^(n - k) innovation_scale u_k: one product with a
+        triangular matrix. At a clip's start u_0 is the pose itself and is not scaled; after `before`, frame 0 gets m before on top.
         """
         memory, F = self.config.memory, innovations.shape[1]
         if not memory:
@@ -300,7 +310,7 @@ class DiffMotion(nn.Module):
         """speech [B, F, S] or [B, F, L S] -> the frames' conditions [B, F, W]; `withheld` clips get the learned "no speech".
 
         To what is heard around a frame we add a running average over the attention window, weighted by how much
-        each frame tells (a learned number in 0..1: silence tells nothing). That is where a voice is recognised.
+        each frame tells (a learned number between 0 and 1: it can learn that silence tells nothing). That is where a voice is recognised.
 
         For a stream, `cache` is a dict, empty at first and kept from piece to piece. The answer then is `speech_reach` frames
         late, since a frame waits for what it hears ahead: the first is that much shorter, and the last frames come out when
@@ -308,17 +318,18 @@ class DiffMotion(nn.Module):
         """
         reach, window = self.config.speech_reach, self.config.attention_window
         speech = self.mix_layers(speech)                         # [B, F, S]
-        silence, told = speech.new_zeros(len(speech), reach, speech.shape[2]), None
+        # zeros around a clip: an average sound, since features come standardised
+        padding, told = speech.new_zeros(len(speech), reach, speech.shape[2]), None          # [B, reach, S]
         if cache is None:
-            speech = torch.cat([silence, speech, silence], dim=1)            # [B, F + 2 reach, S]
+            speech = torch.cat([padding, speech, padding], dim=1)            # [B, F + 2 reach, S]
         else:
-            speech = torch.cat([cache.get("speech", silence), speech], dim=1)            # [B, at most 2 reach + F, S]
+            speech = torch.cat([cache.get("speech", padding), speech], dim=1)            # [B, at most 2 reach + F, S]
             cache["speech"], told = speech[:, -2 * reach:].clone() if reach else speech[:, :0], cache.get("told")
             if speech.shape[1] <= 2 * reach:                     # nobody has heard far enough yet
                 return speech.new_zeros(len(speech), 0, self.config.width)
         heard = fun.silu(self.hear(speech.transpose(1, 2)).transpose(1, 2))              # [B, F, W]
         traits = self.voice(heard)                               # [B, F, W + 1]
-        weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; float64, for sums over a long clip
+        weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; never 0, we divide by its sum; float64, for sums over a long clip
         tells = torch.cat([weight, weight * traits[..., 1:]], dim=-1)        # [B, F, 1 + W]
         past = 0 if told is None else told.shape[1]
         tells = tells if told is None else torch.cat([told, tells], dim=1)   # [B, past + F, 1 + W]
@@ -416,7 +427,9 @@ def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
 
     With a = sqrt(abar), s = sqrt(1 - abar), lambda = log(a / s), h the step in lambda:
         x <- (s' / s) x - a' (exp(-h) - 1) D,   D = x0 + (x0 - x0_last) h / (2 h_last)
-    The first step has no x0_last, and the last one ends at s' = 0, where the formula becomes x <- x0.
+    where s', a' belong to the next level. DDIM is the same with D = x0: it holds x0 fixed during a step, although it changes. As a
+    function of lambda it changes almost along a straight line, so this one continues the line through the last two. The first step
+    has no x0_last, and the last one ends at s' = 0, where the formula becomes x <- x0.
     """
     grid = time_grid(schedule.num_steps, steps)
     x0_last = h_last = None
@@ -496,8 +509,9 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
     speech may also be an iterator of consecutive pieces [B, n_i, S] of any lengths, so that it need not be in memory either, or
     need not have been spoken yet: a chunk is made as soon as it and the `speech_reach` frames after it are there.
 
-    guidance g (Ho & Salimans 2022): eps = eps_none + g (eps_speech - eps_none). 1 is the model as trained,
-    more follows the speech more strictly; anything but 1 costs a second pass, made in the same batch.
+    guidance g (Ho & Salimans 2022): eps = eps_none + g (eps_speech - eps_none). In training a share of the windows has the learned vector
+    `no_speech` in place of its condition, so the network can also answer without speech: eps_none, and guidance moves away from that. 1 is
+    the model as trained, more follows the speech more strictly; anything but 1 costs a second pass, made in the same batch.
 
     seed: see FrameNoise. The network computes in the type of its weights, the samplers in float32.
     """

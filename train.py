@@ -1,8 +1,8 @@
 """Training, by hand:   python train.py                      the talking puppet, ten minutes on two CPU cores
                        python train.py --data FOLDER         your own paired BVH and sound files
 
-Everything the paper asks for is in one loop below: draw windows, draw noise levels, add noise, predict it, take the
-mean squared error (equation 14 of Ho et al. 2020, weighted). What lands in --out:
+All of it is one loop below: draw windows, draw noise levels, add noise, predict it, take the mean squared error. That is the
+paper's loss (equation 14 of Ho et al. 2020); ours gives large noise levels more weight. What lands in --out:
 
     last.pt         the model and all that sampling needs, and what --resume needs
     model.pt        the model and all that sampling needs, in half the digits: to give away
@@ -54,7 +54,7 @@ class Settings:
     width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
     depth: int = 4                  # transformer blocks
     heads: int = 4                  # attention heads
-    attention_window: int = 100     # frames a frame can look back; below --window, so that it is used as it was trained
+    attention_window: int = 100     # frames that a frame sees, itself and those before it; at most --window, so that it is used as it was trained
     adaln: str = "split"            # "joint" is the paper's form: see AdaLN in diffmotion.py
     lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
     warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
@@ -265,19 +265,19 @@ def main():
         random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         pose, speech = corpus.batch(s.batch, random)                         # [B, F, P], [B, F, S]
         x0 = model.innovations(pose)                                         # [B, F, P]
-        t = send(torch.randint(s.diffusion_steps, (s.batch,), generator=random), s.device)
+        t = send(torch.randint(s.diffusion_steps, (s.batch,), generator=random), s.device)   # [B]
         eps = send(torch.randn(x0.shape, generator=random), s.device)        # [B, F, P]
-        withheld = send(torch.rand(s.batch, generator=random) < s.drop, s.device)
-        x0, speech, t, eps, withheld = (whole[mine] for whole in (x0, speech, t, eps, withheld))             # [B / GPUs, ...]
+        withheld = send(torch.rand(s.batch, generator=random) < s.drop, s.device)            # [B] bool: these learn to do without speech, for guidance
+        x0, speech, t, eps, withheld = (whole[mine] for whole in (x0, speech, t, eps, withheld))             # from here on B is this GPU's share
 
-        x_t = schedule.add_noise(x0, t, eps)
+        x_t = schedule.add_noise(x0, t, eps)                                 # [B, F, P]
         target = x0 if s.model == "direct" else eps                          # least squares, a baseline, has no noise to predict
         shown = [x0] if s.model == "frames" else []                          # and frame by frame is taught by the recorded frames
         with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
             predicted = predict(x_t, t, speech, withheld, *shown)            # [B, F, P]
         error = (target - predicted.float()) ** 2                            # [B, F, P]
         # Left or right hand, stroke or rest: such things are settled at large t, where an error in eps is small whatever the network says. Ho et al.
-        # leave it so, and v's own error (Salimans & Ho 2022) is this one / abar; each is too kind to one end. We take the middle between the two.
+        # leave it so and neglect large t; v's own error (Salimans & Ho 2022) is this one / abar, and neglects small t. We take the middle between the two.
         loss = torch.mean(error if s.model == "direct" else error / schedule.abar(t, error) ** 0.5)
 
         optimiser.zero_grad(set_to_none=True)
