@@ -246,8 +246,8 @@ def plot_dissolve(path, generator, motion, speech, frame, times=(0, 50, 150, 300
     """A motion dissolves into noise (above, to be read from left to right), and the model makes one of noise (below, from right to left).
 
     Each time: the body at `frame` with the ways of its hands over the last second, and the pose features, a row
-    each, over the clip. (A pose of pure noise is still a body: the features are joint angles, of the right
-    mean and deviation each. What noise lacks is that they belong together, and that one frame follows from the last.)
+    each, over the clip. (A pose of pure noise is still a body: the features are rotations and the root's motion,
+    and noise moves each around its mean. What noise lacks is that they belong together, and that one frame follows from the last.)
     """
     codec, schedule, model = generator.codec, generator.schedule, generator.model
     times = [t for t in times if t < schedule.num_steps]
