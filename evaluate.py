@@ -148,13 +148,13 @@ GOALS = dict(beat_f1_share="at least 0.93", beat_f1_mismatched="at most 0.35", s
 
 
 def print_table(scores):
-    """Scores as a table, with the goal where there is one."""
+    """Scores as a table, with the goal where there is one. A dash stands for what is not defined."""
     for name, score in scores.items():
         if isinstance(score, dict):
             print(f"\n{name}")
             print_table(score)
         else:
-            print(f"  {name:<28}{score:>8.3f}   {GOALS.get(name, '')}".rstrip())
+            print(f"  {name:<28}{'-' if np.isnan(score) else f'{score:.3f}':>8}   {GOALS.get(name, '')}".rstrip())
 
 
 def print_report(table):

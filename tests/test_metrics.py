@@ -249,3 +249,8 @@ def test_evaluate_reports_everything_on_a_folder_without_answers(tmp_path, monke
         go(evaluate, *arguments)
     go(evaluate, *arguments, "--skip")
     assert "left out" in capsys.readouterr().err
+    # trained on one corpus, judged on another, of other joints: what both have is compared
+    for n, name in enumerate(("Recording_001", "Recording_002", "Recording_003", "Recording_008")):
+        write_take(tmp_path / "trinity", name, "trinity", seed=10 + n)
+    go(evaluate, "--checkpoint", tmp_path / "run" / "model.pt", "--data", tmp_path / "trinity", "--steps", 2, "--seeds", 2, "--cache", tmp_path / "cache")
+    assert "fgd_raw" in (shown := capsys.readouterr().out) and "nan" not in shown
