@@ -154,7 +154,9 @@ def test_training_leaves_a_model_pictures_a_curve_and_scores(tiny_run):
     names = {p.name for p in tiny_run.iterdir()}
     assert names == {"last.pt", "model.pt", "loss.png", "sample-20.png", "sample-40.png", "scores.json"}
     scores = json.loads((tiny_run / "scores.json").read_text())["scores"]
-    assert set(evaluate.GOALS) <= set(scores) and all(np.isfinite(v) for v in scores.values())
+    assert set(evaluate.GOALS) <= set(scores)
+    assert scores.pop("beat_f1_mismatched") is None, "one test take: no other's speech to be held against"
+    assert all(np.isfinite(v) for v in scores.values())
 
 
 def last(out):
