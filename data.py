@@ -16,7 +16,9 @@ import argparse
 import bisect
 import fnmatch
 import hashlib
+import os
 import re
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -97,6 +99,9 @@ def run_script(main):
         main()
     except (BvhError, SpeechError, CorpusError, CheckpointError) as error:
         message = str(error)
+    except BrokenPipeError:                          # who read our output has heard enough, as in "| head": no error of anybody's
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())       # or Python's last flush would complain
+        return
     except OSError as error:                         # a folder that cannot be written, a disk that is full
         message = f"{error.filename or 'file'}: {error.strerror or error}; check the name, the rights and the space on the disk"
     else:
@@ -117,9 +122,9 @@ def find_pairs(folder, test=(), skip=False):
 
     A pair has one stem, side by side or in parallel folders (Motion/ and Audio/, one folder a speaker). What is held out
     for the test is, whichever comes first: the takes that `test` names (stems, with * and ?); those in a folder named
-    test; those that the authors of Trinity, ZEGGS and BEAT hold out; every tenth take. Another tenth goes to valid unless
-    there are folders named test or valid. The tenths go by a hash of the take's name, so that they stay the same when takes
-    are added. A file without a partner is an error, or with skip=True left out.
+    test; those that the authors of Trinity, ZEGGS and BEAT hold out; a tenth of the takes, and at least one of three. Another
+    tenth goes to valid unless there are folders named test or valid. The tenths go by a hash of the take's name, so that they
+    stay the same when takes are added. A file without a partner is an error, or with skip=True left out.
     """
     pairs, odd = match_files(folder)
     if odd and not (skip and pairs):
@@ -213,6 +218,9 @@ def split_takes(folder, pairs, test=()):
         else:
             part = tenth
         split[part].append(pair)
+    if len(pairs) >= 3 and not folders and not split["test"] and split["train"]:      # of a dozen names it happens that none falls into the tenth
+        split["test"].append(min(split["train"], key=lambda pair: name_hash(pair[0].stem)))
+        split["train"].remove(split["test"][0])
     return split
 
 
@@ -626,7 +634,8 @@ def check(folder, test=()):
         raise CorpusError(f"{folder}: nothing usable is left; mend what stands above")
     print("what training would use" + (" with --skip" if any(stops for _, _, stops in wrong) else ""))
     for part, takes in split_takes(folder, usable, test).items():
-        line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes")
+        nothing = "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/" if part == "test" and not takes else ""
+        line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}")
 
 
 def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
@@ -692,7 +701,7 @@ def main():
         return
     found = [pair for pair in match_files(args.folder)[0] if args.take in (pair[0].stem, pair[0].name)]
     if not found:
-        raise CorpusError(f"{args.folder}: holds no pair named {args.take!r}; python data.py check {args.folder} lists what it holds")
+        raise CorpusError(f"{args.folder}: holds no pair named {args.take!r}; python data.py check {shlex.quote(str(args.folder))} lists what it holds")
     if not (args.start >= 0 and args.seconds >= 1):
         parser.error("--start must be at least 0 and --seconds at least 1")
     args.out.mkdir(parents=True, exist_ok=True)

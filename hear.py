@@ -3,7 +3,7 @@
 Draws the waveform, the MFCC and WavLM's features of the same sentence, and beside both how alike any two moments of it
 are: out/heard.png. WavLM's weights are downloaded on first use (360 MB), or given with --wavlm-checkpoint.
 
-    --pieces       how far does long speech, heard in pieces, differ from the whole? The curve behind PIECE and CONTEXT
+    --pieces       how far does long speech, heard in pieces, differ from the whole? The curve behind PIECE and CONTEXT; wants a file of 15 s at least
     --minutes N    how fast is it, and in how much memory, for N minutes of this speech over and over?
 
 Both also run with --random, without weights: the arithmetic costs the same, but nothing is understood.

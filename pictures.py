@@ -638,4 +638,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    from data import run_script
+    run_script(main)

@@ -15,7 +15,6 @@ answers beside each:   python puppet.py --out corpora/puppet
 Reading order: who speaks -> what is said and when -> how it sounds -> how the body moves -> the corpus on disk.
 Seconds, centimetres, degrees (BVH's unit) throughout. The puppet faces +Z, Y is up, its left hand is at +X.
 """
-import argparse
 import json
 import os
 import shutil
@@ -369,16 +368,29 @@ def write_corpus(folder, train=96, valid=6, test=12, seconds=60.0, seed=1, speak
             shutil.rmtree(beside, ignore_errors=True)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Write the talking puppet's corpus: paired .wav and .bvh files with known answers (.json).")
+def main():
+    from data import Parser          # which knows nothing of puppets: only the command wants its one-line errors
+    parser = Parser(prog="puppet.py", description="Write the talking puppet's corpus: paired .wav and .bvh files with known answers (.json).")
     parser.add_argument("--out", default="corpora/puppet", help="folder to write to (default: %(default)s)")
     parser.add_argument("--train", type=int, default=96, help="training takes (default: %(default)s)")
     parser.add_argument("--valid", type=int, default=6, help="takes to choose settings by (default: %(default)s)")
     parser.add_argument("--test", type=int, default=12, help="takes to report on (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of a take (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed writes the same bytes (default: %(default)s)")
-    parser.add_argument("--speakers", type=int, nargs="+", default=list(range(SPEAKERS)), help="numbers of the speakers, any whole numbers (default: %(default)s)")
+    parser.add_argument("--speakers", type=int, nargs="+", default=list(range(SPEAKERS)), help="numbers of the speakers, any whole numbers from 0 (default: %(default)s)")
     parser.add_argument("--arms", type=float, default=1.0, help="length of the arms, times the usual one (default: %(default)s)")
     parser.add_argument("--legs", type=float, default=1.0, help="length of the legs, times the usual one (default: %(default)s)")
     args = parser.parse_args()
+    for name, least in (("train", 0), ("valid", 0), ("test", 0), ("seconds", 4), ("seed", 0), ("arms", 0.1), ("legs", 0.1)):
+        if not getattr(args, name) >= least:
+            parser.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
+    if not args.train + args.valid + args.test:
+        parser.error("--train, --valid and --test are all 0: there is nothing to write")
+    if min(args.speakers) < 0:
+        parser.error(f"--speakers must be at least 0, not {min(args.speakers)}")
     write_corpus(args.out, args.train, args.valid, args.test, args.seconds, args.seed, args.speakers, args.arms, args.legs)
+
+
+if __name__ == "__main__":
+    from data import run_script
+    run_script(main)

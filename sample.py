@@ -132,7 +132,7 @@ def read_checkpoint(path):
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint; train one with train.py, or leave --checkpoint out to use the shipped one") from None
+        raise CheckpointError(f"{path}: no such checkpoint; give one that train.py wrote") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: is a folder; name the checkpoint file in it") from None
     except Exception as error:           # torch.load raises some ten kinds of error for files that are not its own

@@ -198,7 +198,6 @@ def main():
         dist.init_process_group("nccl" if s.device.startswith("cuda") else "gloo", timeout=timedelta(days=1))
     say = print if rank == 0 else lambda *_: None
     mine = slice(rank * s.batch // ranks, (rank + 1) * s.batch // ranks)
-    out.mkdir(parents=True, exist_ok=True)
     if rank > 0:                                     # the first one writes the puppet and the cache, the others read them
         dist.barrier()
     if s.data == "puppet" and not evaluate.PUPPET.exists():
@@ -209,6 +208,7 @@ def main():
 
     # ---- data: on the device, or on disk where there is more of it -----------------------------------------------------------
     features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, s.device)
+    out.mkdir(parents=True, exist_ok=True)
     corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache).to(s.device, s.window)
     if ranks > 1 and rank == 0:
         dist.barrier()
@@ -310,7 +310,7 @@ def main():
         if rank == 0 and (stop or done % s.save_every < CHECK_EVERY or done == s.steps):
             save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
                 settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
-        if stop:
+        if stop and done < s.steps:
             bar.close()
             raise SystemExit(f"stopped after {done} steps and saved; continue with: python train.py --out {shlex.quote(str(out))} --resume")
         if rank == 0 and done % s.picture_every < CHECK_EVERY and done < s.steps:

@@ -366,7 +366,7 @@ def load_wavlm(checkpoint=None):
     cached = Path(torch.hub.get_dir()) / "checkpoints" / "wavlm_base_plus.pth"
     ways = ("give --wavlm-checkpoint FILE with WavLM Base+ from torchaudio (wavlm_base_plus.pth), Microsoft (WavLM-Base+.pt) or Hugging Face "
             f"(pytorch_model.bin of microsoft/wavlm-base-plus), or run once with network access to download it (360 MB to {cached}), "
-            "or use --features mfcc or mel, which need no download")
+            "or train with --features mfcc or mel, which need no download")
     if checkpoint is None and not cached.is_file():
         try:
             return torchaudio.pipelines.WAVLM_BASE_PLUS.get_model(dl_kwargs={"progress": True, "weights_only": True}).eval()

@@ -286,6 +286,35 @@ def test_without_named_folders_a_tenth_is_held_out_by_name(tmp_path):
     assert set(split["test"]) <= set(data.find_pairs(tmp_path)["test"]), "a new take does not move the others"
 
 
+def test_a_handful_of_takes_has_one_to_test_whatever_their_names(tmp_path):
+    for n in range(40):
+        folder = tmp_path / f"names {n}"
+        folder.mkdir()
+        for m in range(3 + n % 4):
+            (folder / f"{n}-{m}.bvh").touch(), (folder / f"{n}-{m}.wav").touch()
+        split = data.find_pairs(folder)
+        assert split["test"] and sum(map(len, split.values())) == 3 + n % 4
+    (tmp_path / "named" / "valid").mkdir(parents=True)
+    for name in ("a", "b", "valid/c"):
+        (tmp_path / "named" / f"{name}.bvh").touch(), (tmp_path / "named" / f"{name}.wav").touch()
+    assert {part: len(takes) for part, takes in data.find_pairs(tmp_path / "named").items()} == dict(train=2, valid=1, test=0), "folders say it all"
+
+
+@pytest.mark.parametrize("arguments,word", [
+    (["--seconds", "0"], "--seconds"), (["--train", "x"], "--train"), (["--train", "0", "--valid", "0", "--test", "0"], "nothing to write"),
+    (["--speakers", "1", "-1"], "--speakers"), (["--out", "file/corpus"], "file")])
+def test_a_puppet_that_cannot_be_written_gets_one_line(tmp_path, arguments, word):
+    (tmp_path / "file").touch()
+    assert_one_error_line(run("puppet.py", *arguments, cwd=tmp_path), word)
+
+
+def test_a_reader_that_stops_listening_is_no_error(tiny_corpus):
+    script = subprocess.Popen([sys.executable, str(ROOT / "data.py"), "check", str(tiny_corpus)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    script.stdout.close()                            # before the first line comes
+    said = script.stderr.read()
+    assert script.wait() == 0 and "error" not in said.lower(), said
+
+
 def test_windows_are_cut_inside_takes_and_pose_and_speech_belong_together(tiny_corpus):
     from wavlm_loader import SpeechFeatures
     corpus = data.Corpus(sum(data.find_pairs(tiny_corpus).values(), []), SpeechFeatures("mel")).to("cpu", 50)
