@@ -1,7 +1,7 @@
 """How fast is it?   python bench.py     (make bench)
 
 One function a thing measured. Each prints its figures, and all go to results/bench-<machine>.json; python bench.py table
-makes the README's table of that. A machine that does other work at the same time is slow in all of them alike: compare
+makes tables of that. A machine that does other work at the same time is slow in all of them alike: compare
 the ratios within one function, which measures its rates in turn, and not the seconds.
 
     step_times           one pass of the network at the small and the paper's size: float32, bfloat16, split and joint adaLN,
@@ -373,7 +373,7 @@ def print_scores(scores, indent=2):
 
 
 def table(results):
-    """The README's table, Markdown, of what a run of all has measured."""
+    """Tables in Markdown of what a run of all has measured; the README's join several machines by hand."""
     steps, train, motion, heard, bvh = (results[name] for name in ("step_times", "training", "samplers", "hearing", "read_one_minute"))
     print("| a pass for 20 s of motion | split adaLN | joint adaLN | split's share of a plain product's rate |\n|---|---|---|---|")
     for name in (f"{size} {kind}" for size in SIZES for kind in ("float32", "bfloat16")):
@@ -395,7 +395,7 @@ def table(results):
 def main():
     measured = [step_times, training, samplers, hearing, read_one_minute, prepare_half_an_hour, find_lags]
     parser = data.Parser(prog="bench.py", description="Measure how fast this machine does it; results/bench-MACHINE.json.")
-    parser.add_argument("only", nargs="*", help="which of " + ", ".join(f.__name__ for f in measured) + " (default: all); or table, to print the README's table of the last run")
+    parser.add_argument("only", nargs="*", help="which of " + ", ".join(f.__name__ for f in measured) + " (default: all); or table, to print the last run as tables")
     args = parser.parse_args()
     unknown = set(args.only) - {f.__name__ for f in measured} - {"table"}
     if unknown:

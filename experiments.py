@@ -285,7 +285,7 @@ def longer(args):
 
     def cut(motions, start):
         """-> (motions, answers) of 20 s from start."""
-        return zip(*(within(m, a, start, start + 20) for m, a in zip(motions, answers)))
+        return tuple(zip(*(within(m, a, start, start + 20) for m, a in zip(motions, answers))))
 
     for seed in args.seeds:
         def compute():
@@ -295,7 +295,7 @@ def longer(args):
             scores = {}
             for label, start in zip(rows, (0.0, 280.0, 280.0)):
                 there, said = cut(truth, start)
-                made = alone if "alone" in label else [next(cut(motions, start)) for motions in whole]
+                made = alone if "alone" in label else [cut(motions, start)[0] for motions in whole]
                 scores[label] = metrics.puppet_scores(*made, there, said)
             return scores
         scores = remembered(SHIPPED, ["longer", "and alone", seed], compute)
