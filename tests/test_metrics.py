@@ -181,6 +181,64 @@ def test_a_gesture_does_not_depend_on_place_facing_or_unit(tiny_corpus):
         metrics.look_at(nameless)
 
 
+# ---- the puppet's scores, counted by hand -----------------------------------------------------------------------
+class Hands:
+    """As much of a Motion as the puppet's scores look at: both hands' places [F, 2, 3] in body heights, and (times, drops) of strokes."""
+    frame_time = 1 / FPS
+
+    def __init__(self, left, right, strokes):
+        self.places, self.strokes = np.zeros((len(left), 2, 3)), tuple(map(np.array, strokes))
+        self.places[:, 0, 0], self.places[:, 1, 0] = left, right
+
+    def __len__(self):
+        return len(self.places)
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    """Scores of motions whose hands and strokes are given and not found."""
+    monkeypatch.setattr(metrics, "hands_of", lambda motion: motion.places)
+    monkeypatch.setattr(metrics, "find_strokes", lambda motion: motion.strokes)
+
+
+def test_beat_f1_of_strokes_counted_by_hand():
+    """Two takes: of 3 + 1 strokes 2 + 0 hit, of 4 + 1 stresses as many; one stroke near two stresses counts once."""
+    strokes, stresses = [np.array([1.0, 2.0, 3.0])], [np.array([1.05, 1.95, 2.05, 7.0])]
+    assert metrics.beat_f1(strokes, stresses) == pytest.approx(2 * 2 / (3 + 4))
+    assert metrics.beat_f1(strokes + [np.array([5.0])], stresses + [np.array([5.11])]) == pytest.approx(2 * 2 / (4 + 5))
+
+
+def test_the_puppets_scores_of_hands_that_move_as_told(by_hand):
+    """10 s at 20 frames a second, phrases from 0.5 to 2 s and from 6 to 9 s, so that hands must rest from 3.4 to 5.4 s."""
+    t = np.arange(200) / FPS
+    answers = [dict(speaker=dict(number=0), phrases=[dict(start=0.5, end=2.0), dict(start=6.0, end=9.0)], stresses=[dict(time=1.0), dict(time=7.0)])]
+    # In rests both hands drift with 0.1 body heights a second, the model's with 0.15; either way they stay 0.4 apart there, the model's 0.5
+    truth = [Hands(0.1 * t, 0.1 * t + 0.4, ([1.0, 7.0], [0.2, 0.2]))]
+    made = [Hands(0.15 * t, 0.15 * t + 0.5, ([1.02, 5.0, 7.3], [0.1, 0.15, 0.3]))]
+    # which hand goes farther: in the one the left and then the right, in the other the left both times
+    one, other = (Hands(0.3 * np.minimum(t, 4), 0.1 * t + 0.2 * np.maximum(t - 4, 0), ([], [])), Hands(0.3 * t, 0.1 * t, ([], [])))
+    assert metrics.phrase_hands(one, answers[0]).tolist() == [0, 1] and metrics.phrase_hands(other, answers[0]).tolist() == [0, 0]
+    scores = metrics.puppet_scores(made, made, truth, answers)
+    assert scores["beat_f1"] == pytest.approx(2 * 1 / (3 + 2)) and scores["beat_f1_truth"] == 1 and scores["beat_f1_share"] == pytest.approx(0.4)
+    assert scores["rest_speed"] == pytest.approx(0.15) and scores["rest_speed_truth"] == pytest.approx(0.1) and scores["rest_error"] == pytest.approx(0.5)
+    # posture 0.5 for 0.4 is a quarter too much, the median stroke 0.15 for 0.2 a quarter too little
+    assert scores["style_error"] == pytest.approx(0.25) and scores["style_error_average"] == 0
+    assert metrics.puppet_scores([one], [other], truth, answers)["hand_agreement"] == 0.5
+
+
+def test_strokes_a_minute_and_the_peak_of_the_jerk(reference):
+    """Two jumps of otherwise still wrists: 12 of 800 third differences are not 0, so that 99 of 100 stay below the smaller ones."""
+    count, seconds = sum(len(M.find_strokes(m)[0]) for m in reference.truth), sum(len(m) for m in reference.truth) / FPS
+    scores = metrics.measure(reference.truth, reference.seen, reference)
+    assert scores["strokes_per_minute"] == pytest.approx(60 * count / seconds) and count
+    still = standing(403)                            # 400 third differences of either wrist
+    path = np.zeros((403, 3))
+    path[100:, 1], path[200:, 1] = 1e-3, 2e-3        # a jump is three of them: 1, -2 and 1 times as high
+    jumped = moved(moved(still, "left wrist", path), "right wrist", path)
+    table = metrics.measure([reference.truth[0]], [jumped], metrics.replace(reference, answers=None, onsets=reference.onsets[:1], waveforms=reference.waveforms[:1], levels=reference.levels[:1]))
+    assert table["hand_jerk"] == pytest.approx((8 * 1 + 4 * 2) / 800 * 8) and table["hand_jerk_peak"] == pytest.approx(8)       # 0.001 * 20³ is 8
+
+
 # ---- all of them -------------------------------------------------------------------------------------------------
 def corpus_of(folder, parts, fps=FPS):
     """Motions, waveforms and answers of a puppet corpus."""
