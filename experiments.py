@@ -12,6 +12,7 @@ is chosen by a curve (samplers, guidance), the curve is drawn on other takes, of
 """
 import functools
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -181,7 +182,8 @@ def models(args, *names):
 # ------------------------------------------------------------------------------------------------
 def features(args):
     """Claim 1 of the paper: WavLM over MFCC."""
-    yield from models(args, "split", "mfcc", "wavlm", "wavlm-sum")
+    for label, scores in models(args, "split", "mfcc", "wavlm", "wavlm-sum"):
+        yield "log-mel (ours)" if label == MODELS["split"][0] else label, scores
 
 
 def conditioning(args):
@@ -430,10 +432,14 @@ def draw(path, question, kind, rows):
     import matplotlib.pyplot as plt
     rows = [row for row in rows if row["scores"]]
     made = [row for row in rows if not row["label"].startswith(tuple(BOUNDS))]
-    shown = [name for name in SHOWN if any(name in r["scores"] for r in made)][:7]
+    shown = [name for name in SHOWN if any(name in r["scores"] for r in made)]
+    down = 1 + (len(shown) > 7)
+    across = math.ceil(len(shown) / down)
     height = 3.4 if kind != "category" else 1.2 + 0.32 * len(rows)
-    figure, axes = plt.subplots(1, len(shown), figsize=(2 + 2.6 * len(shown), height), sharey=kind == "category", constrained_layout=True, squeeze=False)
-    for axis, name in zip(axes[0], shown):
+    figure, axes = plt.subplots(down, across, figsize=(2 + 2.6 * across, down * height), sharey=kind == "category", constrained_layout=True, squeeze=False)
+    for axis in axes.ravel()[len(shown):]:           # one too many where the number is odd
+        axis.set_visible(False)
+    for axis, name in zip(axes.ravel(), shown):
         axis.set_title(name, fontsize=10)
         axis.grid(alpha=0.3)
         if kind == "category":
