@@ -409,7 +409,8 @@ def main():
     chosen = [f for f in measured if f.__name__ in (args.only or [f.__name__])]
     if len(chosen) > 1:                              # each in a program of its own: what one took and kept must not count as another's memory
         for function in tqdm(chosen, desc="measuring", disable=None):
-            subprocess.run([sys.executable, __file__, function.__name__], check=True)
+            if subprocess.run([sys.executable, __file__, function.__name__]).returncode:
+                raise SystemExit(1)                  # it has said why
         results = json.loads(path.read_text())
     for function in chosen if len(chosen) == 1 else []:
         memory = AnonymousMemory() if Path("/proc/self/status").exists() else None
