@@ -132,7 +132,7 @@ def plain_loop(path):
 # What is measured
 # ------------------------------------------------------------------------------------------------
 def read_one_minute(folder):
-    """A BEAT-like minute, on one thread: seconds from the file to features and their mirror image, ours and a plain loop's."""
+    """A BEAT-like minute: seconds from the file to features and their mirror image, ours and a plain loop's."""
     path = folder / "minute.bvh"
     write_bvh(path, beat_like(0))
     codec = PoseCodec.fit([read_bvh(path, 20)], mirror=True)
@@ -395,6 +395,26 @@ def table(results):
     print("| most memory held | " + ", ".join(f"{name}: {score['peak_megabytes']:.0f} MB" for name, score in results.items() if "peak_megabytes" in score) + " |")
 
 
+def measure(function, path):
+    """Run one, print its figures, and put them into the file beside those of the others."""
+    memory = AnonymousMemory() if Path("/proc/self/status").exists() else None
+    with tempfile.TemporaryDirectory() as folder:
+        scores = function(Path(folder))
+    if memory:
+        memory.stop.set()
+        scores["peak_megabytes"] = memory.most
+    if DEVICE == "cuda":
+        scores["peak_gpu_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
+    scores["date"] = date.today().isoformat()
+    print(function.__name__)
+    print_scores(scores)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    results[function.__name__] = scores
+    results["machine"] = {"device": torch.cuda.get_device_name() if DEVICE == "cuda" else machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    with written_beside(path) as beside:
+        beside.write_text(json.dumps(results, indent=1, default=float) + "\n")
+
+
 def main():
     measured = [step_times, training, samplers, hearing, read_one_minute, prepare_half_an_hour, find_lags]
     parser = data.Parser(prog="bench.py", description="Measure how fast this machine does it; results/bench-MACHINE.json.")
@@ -405,33 +425,19 @@ def main():
         parser.error(f"nothing is called {sorted(unknown)[0]!r}")
     path = Path("results") / f"bench-{machine()}.json"
     path.parent.mkdir(exist_ok=True)
+    if len(args.only) == 1 and args.only != ["table"]:
+        measure(next(f for f in measured if f.__name__ == args.only[0]), path)
+        print(path)
+        return
+    # Each in a program of its own: what one took and kept would count as the next one's memory.
+    for function in tqdm([f for f in measured if f.__name__ in (args.only or [f.__name__])], desc="measuring", disable=None):
+        if subprocess.run([sys.executable, __file__, function.__name__]).returncode:
+            raise SystemExit(1)                      # it has said why
     results = json.loads(path.read_text()) if path.exists() else {}
-    chosen = [f for f in measured if f.__name__ in (args.only or [f.__name__])]
-    if len(chosen) > 1:                              # each in a program of its own: what one took and kept must not count as another's memory
-        for function in tqdm(chosen, desc="measuring", disable=None):
-            if subprocess.run([sys.executable, __file__, function.__name__]).returncode:
-                raise SystemExit(1)                  # it has said why
-        results = json.loads(path.read_text())
-    for function in chosen if len(chosen) == 1 else []:
-        memory = AnonymousMemory() if Path("/proc/self/status").exists() else None
-        with tempfile.TemporaryDirectory() as folder:
-            results[function.__name__] = function(Path(folder))
-        if memory:
-            memory.stop.set()
-            results[function.__name__]["peak_megabytes"] = memory.most
-        if DEVICE == "cuda":
-            results[function.__name__]["peak_gpu_megabytes"] = torch.cuda.max_memory_allocated() / 1e6
-            torch.cuda.reset_peak_memory_stats()
-        results[function.__name__]["date"] = date.today().isoformat()
-        print(function.__name__)
-        print_scores(results[function.__name__])
-        results["machine"] = {"device": torch.cuda.get_device_name() if DEVICE == "cuda" else machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        with written_beside(path) as beside:
-            beside.write_text(json.dumps(results, indent=1, default=float) + "\n")
-    missing = [f.__name__ for f in measured[:5] if f.__name__ not in results]
+    missing = [f.__name__ for f in measured[:5] if f.__name__ not in results]        # the five that the tables are made of
     if "table" in args.only and missing:
         parser.error(f"{path}: has no {missing[0]} yet; run python bench.py")
-    if not missing and len(chosen) != 1:
+    if not missing:
         table(results)
     print(path)
 

@@ -183,6 +183,7 @@ def models(args, *names):
 def features(args):
     """Claim 1 of the paper: WavLM over MFCC."""
     for label, scores in models(args, "split", "mfcc", "wavlm", "wavlm-sum"):
+        # the default model under the name of what it hears, which is the question here
         yield "log-mel (ours)" if label == MODELS["split"][0] else label, scores
 
 
