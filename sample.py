@@ -176,11 +176,44 @@ def in_int8(block):
     block.mlp[0], block.mlp[2] = Int8Linear(block.mlp[0]), Int8Linear(block.mlp[2])
 
 
-def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision="float32"):
+class Replayed:
+    """DiffMotion.denoise as a CUDA graph: the launches of a pass, several hundred, are recorded once and handed to the GPU as one.
+
+    Started one by one from Python they take longer than the GPU needs to do them. A graph reads and writes the same memory at each replay, so
+    what a pass is given is copied there: x_t and t each time, the speech's halves once a clip. A new shape is recorded anew, which costs two passes.
+    The answer is good until the next pass. Passes with a cache, which is another one in each chunk, are made the plain way.
+    """
+
+    def __init__(self, denoise):
+        self.denoise, self.graph, self.clip = denoise, None, None
+
+    def __call__(self, x_t, t, halves, start=0, cache=None):
+        if cache is not None:
+            return self.denoise(x_t, t, halves, start, cache)
+        if self.graph is None or x_t.shape != self.x_t.shape:
+            self.x_t, self.t, self.halves = x_t.clone(), t.clone(), [half if half is None else half.clone() for half in halves]
+            self.denoise(self.x_t, self.t, self.halves)          # what is done but once, as compiling, must not be recorded
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                self.eps = self.denoise(self.x_t, self.t, self.halves)
+        if halves is not self.clip:
+            for mine, half in zip(self.halves, halves):
+                if half is not None:                             # some baselines' blocks are given none
+                    mine.copy_(half)
+            self.clip = halves
+        self.x_t.copy_(x_t)
+        self.t.copy_(t)
+        self.graph.replay()
+        return self.eps
+
+
+def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision="float32", compile=False):
     """Checkpoint file -> Generator with the averaged (EMA) weights, in eval mode on `device`, able to walk `steps` steps.
 
     precision   "float32", "bfloat16", "auto": bfloat16 where it is faster, see BF16_WIDTH; or "int8": the blocks' large products as in
                 Int8Linear, the rest as "auto" says
+    compile     let torch.compile write one kernel where PyTorch runs several, for the pass that is made `steps` times. The first pass of each
+                new length waits for the compiler, until it gives up on lengths and compiles for any
     """
     state = read_checkpoint(path)
     try:
@@ -207,10 +240,13 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
         for name, weight in model.named_parameters():
             if name != "layer_shares":               # these mix features in float32
                 weight.data = weight.data.bfloat16()
-    # The table of abar goes to the device now: made in the middle of a CUDA graph (--compile), it would lie in memory that the graph uses again.
-    schedule.abar(torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, device=device))
+    model.eval().to(device)
+    if compile:
+        model.denoise = compile_or_refuse(model.denoise)
+    if torch.device(device).type == "cuda":
+        model.denoise = Replayed(model.denoise)
     features = SpeechFeatures(**state["speech"], checkpoint=wavlm_checkpoint, device=device)
-    return Generator(model.eval().to(device), schedule, codec, features, (scale[0], scale[1]), device)
+    return Generator(model, schedule, codec, features, (scale[0], scale[1]), device)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -434,17 +470,6 @@ def free_stem(path, taken):
     return stem if n == 1 else f"{stem}-{n}"
 
 
-def compiled(generator, graphs):
-    """--compile: torch.compile writes one kernel where PyTorch ran several, for the pass that is made `steps` times.
-
-    The first pass of each new length waits for the compiler, until it gives up on lengths and compiles for any. On a GPU a small pass
-    takes less time than its several hundred launches from Python: with `graphs` they are recorded once and replayed together (CUDA
-    graphs). Not for streams, whose caches are kept between passes: a replay overwrites what the last one gave out.
-    """
-    mode = "reduce-overhead" if graphs and generator.device.startswith("cuda") else "default"
-    generator.model.denoise = compile_or_refuse(generator.model.denoise, mode=mode)
-
-
 def write_outputs(generator, jobs, args, taken):
     """Make the motions for jobs, a list of (name, waveform, speech [1, F, S]), in one batch, and write what belongs to each file."""
     seeds = range(args.seed, args.seed + args.seeds)
@@ -478,10 +503,8 @@ def main():
     if sys.argv[1:2] == ["view"]:
         return view(sys.argv[2:])
     args = parse()
-    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision)
+    generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision, args.compile)
     settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance, seed=args.seed)
-    if args.compile:
-        compiled(generator, graphs=not (args.stream or args.live))
     if args.live and str(args.out) == "-":
         return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or LIVE_CHUNK, **settings)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -388,18 +388,17 @@ def test_precision_is_chosen_by_width_and_processor(tiny_run, monkeypatch):
         assert sample.load_generator(tiny_run / "last.pt", precision="auto").model.final.weight.dtype == expected     # 32 wide
 
 
-def test_a_space_in_the_path_is_said_before_the_compiler_stumbles_over_it(monkeypatch):
+def test_a_space_in_the_path_is_said_before_the_compiler_stumbles_over_it(tiny_run, monkeypatch):
     monkeypatch.setattr(torch, "__file__", "/home/a user/.venv/torch/__init__.py")
     with pytest.raises(CheckpointError, match="^--compile: .*a user.* leave --compile out"):
-        sample.compiled(sample.Generator(small_model(depth=1), NoiseSchedule(), None, None, None), graphs=True)
+        sample.load_generator(tiny_run / "last.pt", compile=True)
 
 
 @pytest.mark.skipif(" " in torch.__file__, reason="torch.compile cannot work where PyTorch's folder has a space in its path")
-def test_the_compiled_network_gives_the_motion_of_the_plain_one(tmp_path, monkeypatch):
+def test_the_compiled_network_gives_the_motion_of_the_plain_one(tiny_run, tmp_path, monkeypatch):
     """Half a minute of compiling, for one block."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))             # what another run has compiled proves nothing
-    model, schedule, speech = small_model(depth=1), NoiseSchedule(), torch.randn(1, 20, 5)
-    plain = dm.generate(model, schedule, speech, steps=4, guidance=1.5)
-    sample.compiled(sample.Generator(model, schedule, None, None, None), graphs=True)
-    assert model.denoise is not dm.DiffMotion.denoise and hasattr(model.denoise, "_torchdynamo_orig_callable")
-    assert torch.allclose(dm.generate(model, schedule, speech, steps=4, guidance=1.5), plain, rtol=1e-4, atol=1e-4)
+    plain, fused = (sample.load_generator(tiny_run / "last.pt", compile=compile) for compile in (False, True))
+    speech = torch.randn(1, 20, 40)
+    assert hasattr(fused.model.denoise, "_torchdynamo_orig_callable")
+    assert np.allclose(fused.poses(speech, steps=4, guidance=1.5), plain.poses(speech, steps=4, guidance=1.5), rtol=1e-4, atol=1e-4)
