@@ -241,6 +241,8 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
             if name != "layer_shares":               # these mix features in float32
                 weight.data = weight.data.bfloat16()
     model.eval().to(device)
+    # The table of abar goes to the device now: found missing in the first pass, it would have the second one compiled anew, which cannot be recorded.
+    schedule.abar(torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, device=device))
     if compile:
         model.denoise = compile_or_refuse(model.denoise)
     if torch.device(device).type == "cuda":
