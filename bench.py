@@ -215,8 +215,9 @@ def training(_, batch=8, window=160):
                 torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 0.002)
 
             work = operations(step)
-            if compiled:
-                predict = data.compile_or_refuse(model)
+            if compiled:                             # as in train.py
+                for block in model.blocks:
+                    data.compile_or_refuse(block)
             product, product_work = plain_product(TYPES[name])
             seconds = fastest_of(dict(product=product, step=step), 8)
             scores[f"{size} {name}{' compiled' * compiled}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],

@@ -83,6 +83,9 @@ def compile_or_refuse(function, **settings):
     if " " in str(Path(torch.__file__).parent):
         raise CheckpointError(f"--compile: torch.compile cannot work where PyTorch's folder has a space in its path ({Path(torch.__file__).parent}); "
                               "leave --compile out, or keep the project in a folder without")
+    if isinstance(function, torch.nn.Module):        # in place: its weights keep their names
+        function.compile(**settings)
+        return function
     return torch.compile(function, **settings)
 
 
