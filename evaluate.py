@@ -59,6 +59,8 @@ def read_held_out(pairs, fps):
     takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
     files = [bvh.with_suffix(".json") for bvh, _ in pairs]
     answers = [json.loads(f.read_text()) for f in files] if all(f.exists() for f in files) else None
+    if answers and not all(isinstance(a, dict) and "stresses" in a for a in answers):
+        answers = None                               # not the puppet's: BEAT has a .json of the face beside each take
     return [resample(motion, fps) for motion, _ in takes], [waveform for _, waveform in takes], answers
 
 
