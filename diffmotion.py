@@ -435,7 +435,7 @@ def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
         x <- (s' / s) x - a' (exp(-h) - 1) D,   D = x0 + (x0 - x0_last) h / (2 h_last)
     where s', a' belong to the next level. DDIM is the same with D = x0: it holds x0 fixed during a step, although it changes. As a
     function of lambda it changes almost along a straight line, so this one continues the line through the last two. The first step
-    has no x0_last, and the last one ends at s' = 0, where the formula becomes x <- x0.
+    has no x0_last. At the last one s' = 0 and h is infinite: no trend can be followed that far, so D = x0 there, and the formula becomes x <- x0.
     """
     grid = time_grid(schedule.num_steps, steps)
     x0_last = h_last = None

@@ -41,8 +41,8 @@ SAMPLER, STEPS, GUIDANCE = "dpmpp", 10, 1.2     # chosen on puppet takes of thei
 # begin anywhere, and sink to where they rest over some 20 frames. Hands' mean speed in the first 0.4 s of 24 clips that begin with silence, body
 # heights a second, with a lead of 0, 10, 20, 40 frames: 0.21, 0.071, 0.033, 0.020; the recorded motion: 0.017.
 LEAD = 40
-# From this width on the network computes in bfloat16 where the processor can. A pass over 400 frames, float32 against bfloat16 on one
-# core of an EPYC (python bench.py step_times): 1.1 times as fast at width 128, 1.7 at 256, 2.1 at 1280.
+# From this width on the network computes in bfloat16 where the processor can. A pass of one block over 400 frames, float32 against bfloat16 on one
+# core of an EPYC: 1.1 times as fast at width 128, 1.7 at 256, 2.1 at 1280 (the whole network there: 1.9, python bench.py step_times).
 BF16_WIDTH = 256
 BATCH_FRAMES = 8000          # frames in a batch of several files, with the padding: 100 MB of activations at the small size
 STREAM_CHUNK = 200           # frames made at once: 10 s; smaller chunks cost more a frame, larger ones memory
@@ -188,6 +188,7 @@ class Replayed:
         self.denoise, self.graph, self.clip = denoise, None, None
 
     def __call__(self, x_t, t, halves, start=0, cache=None):
+        """As DiffMotion.denoise: x_t [B, F, P], t [B] -> eps [B, F, P]."""
         if cache is not None:
             return self.denoise(x_t, t, halves, start, cache)
         if self.graph is None or x_t.shape != self.x_t.shape:
