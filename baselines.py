@@ -35,9 +35,9 @@ class PlainBlock(Block):
         del self.adaln, self.norm
         self.norm_1, self.norm_2 = nn.LayerNorm(config.width), nn.LayerNorm(config.width)
 
-    def forward(self, x, half, step, position, mask, cache=None):
-        """As Block.forward; half and step are not looked at: they came in at the input."""
-        x = x + self.attention(self.norm_1(x), position, mask, cache)
+    def forward(self, x, speech, step, turn, mask, cache=None):
+        """As Block.forward; speech and step are not looked at: they came in at the input."""
+        x = x + self.attention(self.norm_1(x), turn, mask, cache)
         return x + self.mlp(self.norm_2(x))
 
 
@@ -48,9 +48,9 @@ class Entrance(nn.Module):
         super().__init__()
         self.join = nn.Linear(2 * width, width) if concatenated else None
 
-    def forward(self, x, half, step, position, mask, cache=None):
-        """x [B, F, W], half: the condition [B, F, W], step [B, W] -> [B, F, W]."""
-        x = x + half if self.join is None else self.join(torch.cat([x, half], dim=-1))       # [B, F, W]
+    def forward(self, x, speech, step, turn, mask, cache=None):
+        """x [B, F, W], speech: the condition [B, F, W], step [B or 1, W] -> [B, F, W]."""
+        x = x + speech if self.join is None else self.join(torch.cat([x, speech], dim=-1))   # [B, F, W]
         return x + step[:, None]
 
 
@@ -61,7 +61,7 @@ class LearnedScale(nn.Module):
         super().__init__()
         self.shift, self.scale = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
 
-    def forward(self, half, step):
+    def forward(self, speech, step):
         """-> shift [W], scale [W]."""
         return self.shift, self.scale
 
@@ -77,7 +77,11 @@ class AddedSpeech(DiffMotion):
 
     def speech_halves(self, condition):
         """condition [B, F, W] -> what each block is given: the condition for the entrance, nothing for the others."""
-        return [condition] + [None] * (len(self.blocks) - 1) + [None]
+        return [condition] + [None] * len(self.blocks)
+
+    def step_halves(self, t):
+        """t [n] -> the same for the steps: [n, W] for the entrance, nothing for the others."""
+        return [self.step(sinusoid(t, self.config.width).to(self.no_speech.dtype))] + [None] * len(self.blocks)
 
 
 class ConcatenatedSpeech(AddedSpeech):

@@ -116,8 +116,10 @@ class AdaLN(nn.Module):
         modulation = Linear(SiLU(speech_n + step_t))
     We let what the speech says and what the noise level says add up after their own linear layers ("split"):
         modulation = W_s SiLU(speech_n) + W_t SiLU(step_t)
-    so that the speech half, the costly one with a row for every frame, is the same at every diffusion step
-    and is computed once a clip. All weights start at zero: every gate is shut, a block begins as the identity.
+    so that the speech half, the costly one with a row for every frame, is the same at every diffusion step and is computed
+    once a clip; and the step half is the same for every frame and clip and is computed once for all the steps that a sampler will
+    take. What a pass of the network does for adaLN is then one addition. All weights start at zero: every gate is shut, a block begins
+    as the identity.
     """
 
     def __init__(self, width, parts, form):
@@ -136,26 +138,37 @@ class AdaLN(nn.Module):
         """All that can be computed before the diffusion step is known. speech [B, F, W] -> [B, F, parts W or W]."""
         return self.speech(fun.silu(speech)) if self.form == "split" else speech
 
-    def forward(self, half, step):
-        """half from speech_half, step [B, W] -> `parts` tensors [B, F, W]."""
-        if self.form == "split":
-            both = half + self.step(fun.silu(step))[:, None]     # [B, F, parts W]
-        else:
-            both = self.speech(fun.silu(half + step[:, None]))   # [B, F, parts W]
+    def step_half(self, step):
+        """All that can be computed before the speech is known. step [n, W] -> [n, parts W or W]."""
+        return self.step(fun.silu(step)) if self.form == "split" else step
+
+    def forward(self, speech, step):
+        """The two halves, speech [B, F, .] and step [B or 1, .] -> `parts` tensors [B, F, W]."""
+        both = speech + step[:, None]                            # [B, F, parts W or W]
+        if self.form == "joint":
+            both = self.speech(fun.silu(both))                   # [B, F, parts W]
         return both.chunk(self.parts, dim=-1)
 
 
-def rotate(x, position):
-    """Rotary positions (Su et al. 2021): turn pairs of features of x [..., F, D] by position [F] * frequency.
+# Left out of what torch.compile writes: it would form the same cosines anew, in float64, within every block and for every head, a quarter of
+# a pass at the paper's size on an H200.
+@torch.compiler.disable
+def angles(position, D, dtype):
+    """position [F] -> (cos, sin) [F, D/2] each, of position * frequency, for rotate. Wavelengths from 2 pi to 20,000 pi frames.
 
-    The product of a turned query and a turned key depends on the distance of their frames alone, so no clip is
-    too long. The angles are formed in float64: at frame 72,000 (an hour) float32 would be 0.004 rad out.
+    The angles are formed in float64: at frame 72,000 (an hour) float32 would be 0.004 rad out.
     """
-    half = x.shape[-1] // 2
-    frequency = 10000 ** (-torch.arange(half, device=x.device, dtype=torch.float64) / half)
+    frequency = 10000 ** (-torch.arange(D // 2, device=position.device, dtype=torch.float64) / (D // 2))
     angle = position.double()[:, None] * frequency               # [F, D/2]
-    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]                          # [..., F, D/2] each
+    return angle.cos().to(dtype), angle.sin().to(dtype)
+
+
+def rotate(x, turn):
+    """Rotary positions (Su et al. 2021): turn pairs of features of x [..., F, D] by the angles whose (cos, sin) are `turn`, [F, D/2] each.
+
+    The product of a turned query and a turned key depends on the distance of their frames alone, so no clip is too long.
+    """
+    (cos, sin), (a, b) = turn, x.chunk(2, dim=-1)                # [F, D/2], [..., F, D/2]
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
@@ -186,24 +199,24 @@ class Block(nn.Module):
         self.out = nn.Linear(W, W)
         self.mlp = nn.Sequential(nn.Linear(W, 4 * W), nn.GELU(), nn.Linear(4 * W, W))
 
-    def forward(self, x, half, step, position, mask, cache=None):
+    def forward(self, x, speech, step, turn, mask, cache=None):
         """x [B, F, W] -> [B, F, W].
 
-        half        adaLN's half that depends on the speech alone, from AdaLN.speech_half: [B, F, 6 W], joint [B, F, W]
-        step        [B, W]
-        position    [F], of each frame in the clip
+        speech      adaLN's half that depends on the speech alone, from AdaLN.speech_half: [B, F, 6 W], joint [B, F, W]
+        step        the half that depends on the diffusion step alone, from AdaLN.step_half: [B or 1, 6 W], joint [B or 1, W]
+        turn        (cos, sin) [F, D/2] each, of the frames' places in the clip: see angles
         mask        [F, past + F] bool: which frames see which; None: each sees itself and all before it
         cache       a dict that holds the keys and values of the frames before these, or None
         """
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.adaln(half, step)
-        x = x + gate_1 * self.attention(self.norm(x) * (1 + scale_1) + shift_1, position, mask, cache)
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.adaln(speech, step)
+        x = x + gate_1 * self.attention(self.norm(x) * (1 + scale_1) + shift_1, turn, mask, cache)
         return x + gate_2 * self.mlp(self.norm(x) * (1 + scale_2) + shift_2)
 
-    def attention(self, x, position, mask, cache):
+    def attention(self, x, turn, mask, cache):
         """softmax(q k^T / sqrt(D)) v for each head, x [B, F, W] -> [B, F, W]; `cache` brings the keys and values of the past."""
         B, F, W = x.shape
         qkv = self.qkv(x).view(B, F, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)  # [3, B, heads, F, D]
-        q, k = rotate(qkv[:2], position)                         # [B, heads, F, D] each
+        q, k = rotate(qkv[:2], turn)                             # [B, heads, F, D] each
         v = qkv[2]
         if cache is not None:
             if "k" in cache:
@@ -289,7 +302,7 @@ class DiffMotion(nn.Module):
 
     def forward(self, x_t, t, speech, withheld=None):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
-        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)))
+        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)), self.step_halves(t))
 
     def mix_layers(self, speech):
         """All layers of a speech model, [B, F, L S] -> their weighted sum [B, F, S]. Speech of S features was mixed before,
@@ -349,13 +362,23 @@ class DiffMotion(nn.Module):
             condition = torch.where(withheld[:, None, None], self.no_speech.to(condition.dtype), condition)
         return condition
 
+    def adalns(self):
+        """All of them: each block's and the last one."""
+        return [block.adaln for block in self.blocks] + [self.final_adaln]
+
     def speech_halves(self, condition):
-        """condition [B, F, W] -> what each adaLN can prepare before the noise level is known, a list."""
-        return [adaln.speech_half(condition) for adaln in [b.adaln for b in self.blocks] + [self.final_adaln]]
+        """condition [B, F, W] -> what each adaLN can prepare before the diffusion step is known, a list."""
+        return [adaln.speech_half(condition) for adaln in self.adalns()]
 
-    def denoise(self, x_t, t, halves, start=0, cache=None):
-        """One pass. x_t float32 [B, F, P], t [B], halves from speech_halves -> eps float32 [B, F, P], whatever the type of the weights.
+    def step_halves(self, t):
+        """Diffusion steps t [n] -> what each adaLN can prepare before the speech is known, a list."""
+        step = self.step(sinusoid(t, self.config.width).to(self.no_speech.dtype))        # [n, W]
+        return [adaln.step_half(step) for adaln in self.adalns()]
 
+    def denoise(self, x_t, t, speech, step, start=0, cache=None):
+        """One pass. x_t float32 [B, F, P], t [B] -> eps float32 [B, F, P], whatever the type of the weights.
+
+        speech from speech_halves, for B clips; step from step_halves, for t [B], or for one t that is everybody's.
         For a stream, `start` is the index of the first frame and `cache` a dict, empty at first and kept
         between the chunks of one diffusion step: it holds all that later frames can still see of earlier ones.
         """
@@ -369,14 +392,13 @@ class DiffMotion(nn.Module):
             cache["x_t"] = torch.cat([before, x], dim=1)[:, F:].clone()      # [B, kernel - 1, P + 1]
             past = min(start, self.config.attention_window - 1)
         x = self.gesture(torch.cat([before, x], dim=1).transpose(1, 2)).transpose(1, 2)      # [B, F, W]
-        step = self.step(sinusoid(t, self.config.width).to(x.dtype))         # [B, W]
-        position = torch.arange(start, start + F, device=x.device)
+        turn = angles(torch.arange(start, start + F, device=x.device), self.config.width // self.config.heads, x.dtype)
         mask = None                                  # None: plain causal attention, which has the faster kernel
         if past or F > self.config.attention_window:
             mask = sliding_causal_mask(F, past + F, self.config.attention_window, x.device)
         for n, block in enumerate(self.blocks):
-            x = block(x, halves[n], step, position, mask, None if cache is None else cache.setdefault(n, {}))
-        shift, scale = self.final_adaln(halves[-1], step)
+            x = block(x, speech[n], step[n], turn, mask, None if cache is None else cache.setdefault(n, {}))
+        shift, scale = self.final_adaln(speech[-1], step[-1])
         v = self.final(self.final_norm(x) * (1 + scale) + shift)             # [B, F, P]
         return self.schedule.eps_from_v(x_t, t, v.float())
 
@@ -477,10 +499,12 @@ class FrameNoise:
                                                           % 2 ** 63) for block in range(first, last + 1)] for seed, clip in drawn_as]
 
     def __call__(self):
-        draws = [torch.cat([torch.randn(self.BLOCK, self.features, generator=g) for g in row]) for row in self.generators]
-        draw = torch.stack(draws)[:, self.inside]                            # [B, stop - start, P]
         # From pinned memory the copy runs beside the GPU's work; from any other the GPU would be waited for at each step.
-        return draw.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else draw.to(self.device)
+        draw = torch.empty(len(self.generators), len(self.generators[0]), self.BLOCK, self.features, pin_memory=self.device.type == "cuda")
+        for clip, row in zip(draw, self.generators):
+            for block, generator in zip(clip, row):
+                block.normal_(generator=generator)
+        return draw.to(self.device, non_blocking=True).flatten(1, 2)[:, self.inside]     # [B, stop - start, P]
 
 
 def in_chunks(pieces, chunk):
@@ -526,8 +550,9 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
     if schedule.settings() != model.schedule.settings():
         raise ValueError(f"the network was trained with {model.schedule.settings()}, not with {schedule.settings()}: it would take its answers for others")
     guided, before, start = guidance != 1, None, 0
-    time_grid(schedule.num_steps, steps)                         # complain now, before any work
-    dtype = model.no_speech.dtype
+    dtype, device = model.no_speech.dtype, model.no_speech.device
+    grid = torch.tensor(time_grid(schedule.num_steps, steps), pin_memory=device.type == "cuda")          # [steps]
+    step_halves = model.step_halves(grid.to(device, non_blocking=True))      # [steps, parts W or W] each
     whole = isinstance(speech, torch.Tensor) and speech.shape[1] <= chunk
     caches = [None if whole else {} for _ in range(steps)]
     pieces = speech.split(chunk, dim=1) if isinstance(speech, torch.Tensor) else speech
@@ -535,11 +560,11 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         B, F, _ = here.shape
         if guided:
             here = torch.cat([here, model.no_speech.expand_as(here)])        # [2B, chunk, W]
-        halves = model.speech_halves(here)
+        speech_halves = model.speech_halves(here)
 
         def predict_eps(x_t, t, k):
-            t = torch.full((len(here),), t, device=x_t.device)
-            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, halves, start, caches[k])     # [B or 2B, chunk, P]
+            t, step = torch.full((len(here),), t, device=x_t.device), [half if half is None else half[k:k + 1] for half in step_halves]
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, speech_halves, step, start, caches[k])        # [B or 2B, chunk, P]
             if guided:
                 eps_speech, eps_none = eps.chunk(2)                      # [B, chunk, P] each
                 eps = eps_none + guidance * (eps_speech - eps_none)

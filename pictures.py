@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from diffmotion import SAMPLERS, FrameNoise, rotate, sliding_causal_mask
+from diffmotion import SAMPLERS, FrameNoise, angles, rotate, sliding_causal_mask
 from motion import find_strokes, hand_joints, resample, written_beside
 from wavlm_loader import SAMPLE_RATE
 
@@ -214,11 +214,12 @@ def walk_back(generator, speech, steps=50, guidance=1.2, seed=0):
     """
     model, schedule, notes = generator.model, generator.schedule, []
     condition = model.encode_speech(speech)                      # [1, F, W]
-    halves = model.speech_halves(torch.cat([condition, model.no_speech.expand_as(condition)]))
+    speech_halves = model.speech_halves(torch.cat([condition, model.no_speech.expand_as(condition)]))
 
     def predict_eps(x_t, t, k):
         notes.append((t, model.poses(x_t)[0]))
-        spoken, silent = model.denoise(torch.cat([x_t, x_t]), torch.tensor([t, t], device=x_t.device), halves).chunk(2)
+        t = torch.tensor([t, t], device=x_t.device)
+        spoken, silent = model.denoise(torch.cat([x_t, x_t]), t, speech_halves, model.step_halves(t)).chunk(2)
         return silent + guidance * (spoken - silent)
 
     noise = FrameNoise(seed, 1, 0, speech.shape[1], model.config.pose_dim, speech.device)
@@ -326,10 +327,10 @@ def plot_architecture(path):
     axes.text(1.55, 0.62, "withheld speech: no_speech\ntakes the condition's place", ha="center", va="center", fontsize=8, color="#555f6f")
 
     # ---- every step: into the network and out of it ----------------------------------------------------------
-    area(3.2, 0.2, 7.2, 7.95, "at every diffusion step: denoise(x_t, t, halves)", noise[0])
+    area(3.2, 0.2, 7.2, 7.95, "at every diffusion step: denoise", noise[0])
     box(5.0, 7.2, "gesture", "convolution over 5 frames, none later", noise, 2.6)
     box(5.0, 0.75, "final", "linear layer, back to P", noise, 2.6)
-    box(9.0, 7.2, "sinusoid, step", "how noisy is it?", noise, 2.1)
+    box(9.0, 7.2, "step_halves", "how noisy is it? All t at once", noise, 2.1)
     axes.text(6.45, 0.5, "eps = √ᾱ · final + √(1 − ᾱ) · x_t", fontsize=8, color=DARK, va="center")
 
     # ---- one block -------------------------------------------------------------------------------------------
@@ -347,15 +348,15 @@ def plot_architecture(path):
     for start, stop in ((6.42, 4.13), (4.02, 1.83)):               # past the layers: what comes in is added to what they say
         arrow((5.0, start), (3.58, start), (3.58, stop), (4.88, stop), colour=MIDDLE)
         axes.text(5.0, stop, "+", ha="center", va="center", fontsize=11, color=DARK, zorder=5, bbox=dict(boxstyle="circle,pad=0.12", fc="white", ec=DARK))
-    box(8.6, 4.2, "adaln", "speech_half + step(t): six numbers\nfor each frame and feature", speech, 2.5, 0.95)
+    box(8.6, 4.2, "adaln", "speech_half + step_half: six\nnumbers for each frame and feature", speech, 2.5, 0.95)
     for y, text in knobs:
         axes.text(5.12, y, text, fontsize=8.5, color=LEFT, va="center", family="monospace", zorder=5)
         x = 7.2 if "scale" in text else 5.95
         axes.plot((7.28, x), (y, y), color=LEFT, lw=1, zorder=2)
     axes.plot((7.28, 7.28), (knobs[0][0], knobs[-1][0]), color=LEFT, lw=1, zorder=2)
     axes.plot((7.35, 7.28), (4.2, 4.2), color=LEFT, lw=1, zorder=2)
-    arrow((9.0, 6.89), (9.0, 4.68), label="[W]")
-    arrow((2.8, 1.5), (3.3, 1.5), (3.3, 1.28), (8.6, 1.28), (8.6, 3.72), colour=LEFT, label="halves: [F, 6 W] a block, [F, 2 W] for the end", at=2, shift=(0.45, -0.13))
+    arrow((9.0, 6.89), (9.0, 4.68), label="[6 W] a block", shift=(0.08, 0.35))
+    arrow((2.8, 1.5), (3.3, 1.5), (3.3, 1.28), (8.6, 1.28), (8.6, 3.72), colour=LEFT, label="speech_halves: [F, 6 W] a block, [F, 2 W] for the end", at=2, shift=(0.45, -0.13))
     axes.text(5.12, 1.44, "final_norm, final_adaln", fontsize=8.5, color=LEFT, va="center", family="monospace")
 
     # ---- around the network ----------------------------------------------------------------------------------
@@ -402,8 +403,8 @@ def attention_weights(model, x_t, t, speech):
     weights = []
     for qkv in overhear(model, [block.qkv for block in model.blocks], x_t, t, speech):
         q, k, _ = qkv.float().view(B, F, 3, heads, D).permute(2, 0, 3, 1, 4)                 # [B, heads, F, D] each
-        position = torch.arange(F, device=x_t.device)
-        score = rotate(q, position) @ rotate(k, position).transpose(-1, -2) / math.sqrt(D)   # [B, heads, F, F]
+        turn = angles(torch.arange(F, device=x_t.device), D, q.dtype)
+        score = rotate(q, turn) @ rotate(k, turn).transpose(-1, -2) / math.sqrt(D)           # [B, heads, F, F]
         weights.append(score.masked_fill(~seen, -math.inf).softmax(dim=-1))
     return torch.stack(weights)
 

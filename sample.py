@@ -180,32 +180,36 @@ class Replayed:
     """DiffMotion.denoise as a CUDA graph: the launches of a pass, several hundred, are recorded once and handed to the GPU as one.
 
     Started one by one from Python they take longer than the GPU needs to do them. A graph reads and writes the same memory at each replay, so
-    what a pass is given is copied there: x_t and t each time, the speech's halves once a clip. A new shape is recorded anew, which costs two passes.
+    what a pass is given is copied there: x_t, t and the step's halves each time, the speech's halves once a clip. A new shape is recorded anew, which
+    costs two passes.
     The answer is good until the next pass. Passes with a cache, which is another one in each chunk, are made the plain way.
     """
 
     def __init__(self, denoise):
         self.denoise, self.graph, self.clip = denoise, None, None
 
-    def __call__(self, x_t, t, halves, start=0, cache=None):
+    def __call__(self, x_t, t, speech, step, start=0, cache=None):
         """As DiffMotion.denoise: x_t [B, F, P], t [B] -> eps [B, F, P]."""
         if cache is not None:
-            return self.denoise(x_t, t, halves, start, cache)
+            return self.denoise(x_t, t, speech, step, start, cache)
         if self.graph is None or x_t.shape != self.x_t.shape:
-            self.x_t, self.t, self.halves = x_t.clone(), t.clone(), [half if half is None else half.clone() for half in halves]
-            self.denoise(self.x_t, self.t, self.halves)          # what is done but once, as compiling, must not be recorded
+            self.x_t, self.t = x_t.clone(), t.clone()
+            self.speech, self.step = ([half if half is None else half.clone() for half in halves] for halves in (speech, step))
+            self.denoise(self.x_t, self.t, self.speech, self.step)           # what is done but once, as compiling, must not be recorded
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
-                self.eps = self.denoise(self.x_t, self.t, self.halves)
-        if halves is not self.clip:
-            for mine, half in zip(self.halves, halves):
-                if half is not None:                             # some baselines' blocks are given none
-                    mine.copy_(half)
-            self.clip = halves
-        self.x_t.copy_(x_t)
-        self.t.copy_(t)
+                self.eps = self.denoise(self.x_t, self.t, self.speech, self.step)
+        if speech is not self.clip:
+            self.copy(self.speech, speech)
+            self.clip = speech
+        self.copy([self.x_t, self.t, *self.step], [x_t, t, *step])
         self.graph.replay()
         return self.eps
+
+    @staticmethod
+    def copy(places, tensors):
+        """Each tensor to its place, in one launch for those of a type; some baselines' blocks are given None, which have none."""
+        torch._foreach_copy_(*zip(*((place, tensor) for place, tensor in zip(places, tensors) if tensor is not None)))
 
 
 def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision="float32", compile=False):

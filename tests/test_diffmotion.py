@@ -1,6 +1,7 @@
 """The paper's part, against other implementations and known answers."""
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,8 +89,8 @@ def test_an_untrained_model_knows_what_can_be_known_without_training(adaln):
 def test_gates_start_shut_so_that_a_block_starts_as_the_identity():
     model = DiffMotion(DiffMotionConfig(6, 5, 16, 1, 2))
     x, block = torch.randn(2, 9, 16), model.blocks[0]
-    half, step = block.adaln.speech_half(torch.randn(2, 9, 16)), torch.randn(2, 16)
-    assert torch.equal(block(x, half, step, torch.arange(9), None), x)
+    speech, step = block.adaln.speech_half(torch.randn(2, 9, 16)), block.adaln.step_half(torch.randn(2, 16))
+    assert torch.equal(block(x, speech, step, dm.angles(torch.arange(9), 8, x.dtype), None), x)
 
 
 @pytest.mark.parametrize("adaln", ["split", "joint"])
@@ -126,8 +127,16 @@ def test_positions_are_relative():
     """The same frames later in the clip give the same answer: that is why no clip is too long."""
     model, t = small_model(depth=1), torch.tensor([5])
     x, speech = torch.randn(1, 10, 6), torch.randn(1, 10, 5)
-    halves = model.speech_halves(model.encode_speech(speech))
-    assert torch.allclose(model.denoise(x, t, halves), model.denoise(x, t, halves, start=100_000), atol=1e-4)
+    halves = model.speech_halves(model.encode_speech(speech)), model.step_halves(t)
+    assert torch.allclose(model.denoise(x, t, *halves), model.denoise(x, t, *halves, start=100_000), atol=1e-4)
+
+
+def test_rotary_positions_are_products_of_complex_numbers():
+    """A pair is a complex number, and to turn it is to multiply it with exp(i angle); an hour away too, where angles in float32 would be 0.004 rad out."""
+    x, position = torch.randn(2, 5, 8), torch.tensor([0, 1, 399, 72_000, 72_001])
+    frequency = 1e4 ** (-np.arange(4) / 4)
+    pairs = (x[..., :4].numpy() + 1j * x[..., 4:].numpy()) * np.exp(1j * position.numpy()[:, None] * frequency)      # [2, 5, 4]
+    np.testing.assert_allclose(dm.rotate(x, dm.angles(position, 8, x.dtype)), np.concatenate([pairs.real, pairs.imag], axis=-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [6, 20], ids=["within the window", "beyond it"])
@@ -137,12 +146,12 @@ def test_attention_by_hand_in_bfloat16_is_that_of_pytorch(frames):
     block.out.weight.data = torch.eye(32, dtype=torch.bfloat16)
     block.out.bias.data.zero_()
     x = torch.randn(2, frames, 32).bfloat16().requires_grad_()
-    position = torch.arange(frames)
+    turn = dm.angles(torch.arange(frames), 16, x.dtype)
     mask = dm.sliding_causal_mask(frames, frames, 8) if frames > 8 else None
-    ours = block.attention(x, position, mask, None)
+    ours = block.attention(x, turn, mask, None)
     allowed = torch.tensor([[n - 8 < k <= n for k in range(frames)] for n in range(frames)])
     q, k, v = block.qkv(x).view(2, frames, 3, 2, 16).permute(2, 0, 3, 1, 4)  # [B, heads, F, D] each
-    theirs = torch.nn.functional.scaled_dot_product_attention(dm.rotate(q, position).double(), dm.rotate(k, position).double(), v.double(), attn_mask=allowed)
+    theirs = torch.nn.functional.scaled_dot_product_attention(dm.rotate(q, turn).double(), dm.rotate(k, turn).double(), v.double(), attn_mask=allowed)
     theirs = theirs.transpose(1, 2).reshape(2, frames, 32)
     assert torch.allclose(ours.double(), theirs, atol=0.03 * theirs.detach().abs().max().item())
     upstream = torch.randn(2, frames, 32)
@@ -162,7 +171,7 @@ def test_split_and_joint_adaln_are_what_their_equations_say():
             expected = silu(speech) @ W.T + b + (silu(step) @ layer.step.weight.T)[:, None]
         else:
             expected = silu(speech + step[:, None]) @ W.T + b
-        assert torch.allclose(torch.cat(layer(layer.speech_half(speech), step), -1), expected, atol=1e-5)
+        assert torch.allclose(torch.cat(layer(layer.speech_half(speech), layer.step_half(step)), -1), expected, atol=1e-5)
 
 
 def test_withheld_speech_leaves_no_trace():
