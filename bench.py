@@ -167,7 +167,7 @@ def operations(function):
 def step_times(_):
     """Seconds a pass for 20 s of motion, without guidance, and split adaLN's share of a plain product's rate in the same type.
 
-    Both forms and the product take turns. The halves of adaLN, made once a clip, are not in it.
+    Both forms and the product take turns. What is made once a clip is not in it.
     """
     scores = {}
     for size, settings in SIZES.items():
@@ -178,7 +178,7 @@ def step_times(_):
             for form, model in models.items():
                 model.to(dtype)
                 x, condition = (torch.randn(1, FRAMES, width, device=DEVICE, dtype=dtype) for width in (settings["pose_dim"], settings["width"]))
-                runs[form] = lambda model=model, x=x, halves=(model.speech_halves(condition), model.step_halves(t)): model.denoise(x, t, *halves)
+                runs[form] = lambda model=model, x=x, ready=(model.speech_halves(condition), model.step_halves(t), model.turns(0, FRAMES)): model.denoise(x, t, *ready)
             seconds = fastest_of(runs, 20 if size == "small" else 2)
             scores[f"{size} {name}"] = {form: seconds[form] for form in models} | {
                 "joint takes times as long": seconds["joint"] / seconds["split"], "product gflop/s": product_work / seconds["product"] / 1e9,

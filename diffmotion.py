@@ -150,25 +150,22 @@ class AdaLN(nn.Module):
         return both.chunk(self.parts, dim=-1)
 
 
-# Left out of what torch.compile writes: it would form the same cosines anew, in float64, within every block and for every head, a quarter of
-# a pass at the paper's size on an H200.
-@torch.compiler.disable
-def angles(position, D, dtype):
-    """position [F] -> (cos, sin) [F, D/2] each, of position * frequency, for rotate. Wavelengths from 2 pi to 20,000 pi frames.
+def turns(position, D):
+    """position [F] -> (cos, sin) of position * frequency, [F, 1, D/2] each, for rotate. Wavelengths from 2 pi to nearly 20,000 pi frames.
 
     The angles are formed in float64: at frame 72,000 (an hour) float32 would be 0.004 rad out.
     """
     frequency = 10000 ** (-torch.arange(D // 2, device=position.device, dtype=torch.float64) / (D // 2))
-    angle = position.double()[:, None] * frequency               # [F, D/2]
-    return angle.cos().to(dtype), angle.sin().to(dtype)
+    angle = position.double()[:, None, None] * frequency         # [F, 1, D/2]
+    return angle.cos().float(), angle.sin().float()
 
 
 def rotate(x, turn):
-    """Rotary positions (Su et al. 2021): turn pairs of features of x [..., F, D] by the angles whose (cos, sin) are `turn`, [F, D/2] each.
+    """Rotary positions (Su et al. 2021): turn pairs of features of x [..., F, heads, D] by angles whose (cos, sin) are `turn`, from turns.
 
     The product of a turned query and a turned key depends on the distance of their frames alone, so no clip is too long.
     """
-    (cos, sin), (a, b) = turn, x.chunk(2, dim=-1)                # [F, D/2], [..., F, D/2]
+    (cos, sin), (a, b) = turn, x.chunk(2, dim=-1)                # [F, 1, D/2], [..., F, heads, D/2]
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
@@ -204,7 +201,7 @@ class Block(nn.Module):
 
         speech      adaLN's half that depends on the speech alone, from AdaLN.speech_half: [B, F, 6 W], joint [B, F, W]
         step        the half that depends on the diffusion step alone, from AdaLN.step_half: [B or 1, 6 W], joint [B or 1, W]
-        turn        (cos, sin) [F, D/2] each, of the frames' places in the clip: see angles
+        turn        (cos, sin) [F, 1, D/2] each, of the frames' places in the clip, from turns, in the type of x
         mask        [F, past + F] bool: which frames see which; None: each sees itself and all before it
         cache       a dict that holds the keys and values of the frames before these, or None
         """
@@ -215,9 +212,8 @@ class Block(nn.Module):
     def attention(self, x, turn, mask, cache):
         """softmax(q k^T / sqrt(D)) v for each head, x [B, F, W] -> [B, F, W]; `cache` brings the keys and values of the past."""
         B, F, W = x.shape
-        qkv = self.qkv(x).view(B, F, 3, self.heads, W // self.heads).permute(2, 0, 3, 1, 4)  # [3, B, heads, F, D]
-        q, k = rotate(qkv[:2], turn)                             # [B, heads, F, D] each
-        v = qkv[2]
+        qkv = self.qkv(x).view(B, F, 3, self.heads, W // self.heads).permute(2, 0, 1, 3, 4)  # [3, B, F, heads, D]
+        q, k, v = (z.transpose(1, 2) for z in (*rotate(qkv[:2], turn), qkv[2]))              # [B, heads, F, D] each
         if cache is not None:
             if "k" in cache:
                 k, v = torch.cat([cache["k"], k], dim=2), torch.cat([cache["v"], v], dim=2)  # [B, heads, past + F, D]
@@ -232,6 +228,21 @@ class Block(nn.Module):
         else:
             y = fun.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)        # [B, heads, F, D]
         return self.out(y.transpose(1, 2).reshape(B, F, W))      # [B, F, W]
+
+
+class OverTime(nn.Conv1d):
+    """A convolution over time: x [B, F + kernel - 1, C] -> [B, F, W], each frame of the answer from `kernel` frames of x.
+
+    As one matrix product, since the kernels of convolutions are not made for one as long as the ear's in bfloat16. For the paper's size and
+    WavLM, forwards and backwards: 12 ms instead of cuDNN's 126 on an H200 (36 windows), 122 ms instead of 1140 on two cores of a Xeon with AMX
+    (one window); there oneDNN's answer was wrong, too, by up to 94 where the deviation is 0.6 (PyTorch 2.11). It costs memory:
+    `kernel` copies of x.
+    """
+
+    def forward(self, x):
+        rows, weight = x.unfold(1, self.kernel_size[0], 1).flatten(2), self.weight.flatten(1)        # [B, F, C kernel], [W, C kernel]
+        fill = -rows.shape[2] % 8                    # GPUs multiply rows whose length is a multiple of 8 four times as fast as others
+        return fun.linear(fun.pad(rows, (0, fill)), fun.pad(weight, (0, fill)), self.bias)           # [B, F, W]
 
 
 class DiffMotion(nn.Module):
@@ -250,13 +261,13 @@ class DiffMotion(nn.Module):
         if config.speech_layers > 1:                             # equal shares at first
             self.layer_shares = nn.Parameter(torch.zeros(config.speech_layers))
         # Condition encoder, behind WavLM or mel: what is said around a frame, and by what voice. See encode_speech.
-        self.hear = nn.Conv1d(config.speech_dim, W, 2 * config.speech_reach + 1)
+        self.hear = OverTime(config.speech_dim, W, 2 * config.speech_reach + 1)
         self.voice = nn.Linear(W, W + 1)
         self.understand = nn.Sequential(nn.Linear(W, W), nn.SiLU(), nn.Linear(W, W))
         self.no_speech = nn.Parameter(torch.zeros(W))            # stands for the speech when it is withheld
         self.step = nn.Sequential(nn.Linear(W, W), nn.SiLU(), nn.Linear(W, W))
         # Gesture encoder: one convolution over time. It is padded by hand, on the left only: see denoise.
-        self.gesture = nn.Conv1d(config.pose_dim + 1, W, config.kernel)
+        self.gesture = OverTime(config.pose_dim + 1, W, config.kernel)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         # Final layer: adaLN without a gate, then back to pose features. Zero: v = 0 is the best guess as long as poses look like white noise.
         self.final_adaln = AdaLN(W, 2, config.adaln)
@@ -302,7 +313,7 @@ class DiffMotion(nn.Module):
 
     def forward(self, x_t, t, speech, withheld=None):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
-        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)), self.step_halves(t))
+        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)), self.step_halves(t), self.turns(0, x_t.shape[1]))
 
     def mix_layers(self, speech):
         """All layers of a speech model, [B, F, L S] -> their weighted sum [B, F, S]. Speech of S features was mixed before,
@@ -340,13 +351,7 @@ class DiffMotion(nn.Module):
             cache["speech"], told = speech[:, -2 * reach:].clone() if reach else speech[:, :0], cache.get("told")
             if speech.shape[1] <= 2 * reach:                     # nobody has heard far enough yet
                 return speech.new_zeros(len(speech), 0, self.config.width)
-        if speech.device.type == "cuda":
-            # The same convolution as one matrix product: cuDNN has no bfloat16 kernel for one so long, and took 126 ms instead of 12, forwards and
-            # backwards, for 36 windows at the paper's size on an H200. The rows, 33 copies of the speech, are paid in memory: 0.8 GB there.
-            rows = speech.unfold(1, 2 * reach + 1, 1).flatten(2)             # [B, F, S (2 reach + 1)]
-            heard = fun.silu(fun.linear(rows, self.hear.weight.flatten(1), self.hear.bias))  # [B, F, W]
-        else:
-            heard = fun.silu(self.hear(speech.transpose(1, 2)).transpose(1, 2))          # [B, F, W]
+        heard = fun.silu(self.hear(speech))                      # [B, F, W]
         traits = self.voice(heard)                               # [B, F, W + 1]
         weight = traits[..., :1].double().sigmoid() + 1e-3       # [B, F, 1]; never 0, we divide by its sum; float64, for sums over a long clip
         tells = torch.cat([weight, weight * traits[..., 1:]], dim=-1)        # [B, F, 1 + W]
@@ -375,12 +380,19 @@ class DiffMotion(nn.Module):
         step = self.step(sinusoid(t, self.config.width).to(self.no_speech.dtype))        # [n, W]
         return [adaln.step_half(step) for adaln in self.adalns()]
 
-    def denoise(self, x_t, t, speech, step, start=0, cache=None):
+    def turns(self, start, stop):
+        """(cos, sin) of the frames from start to stop in the clip, for rotate: [F, 1, D/2] each."""
+        return turns(torch.arange(start, stop, device=self.no_speech.device), self.config.width // self.config.heads)
+
+    def denoise(self, x_t, t, speech, step, turn, cache=None):
         """One pass. x_t float32 [B, F, P], t [B] -> eps float32 [B, F, P], whatever the type of the weights.
 
-        speech from speech_halves, for B clips; step from step_halves, for t [B], or for one t that is everybody's.
-        For a stream, `start` is the index of the first frame and `cache` a dict, empty at first and kept
-        between the chunks of one diffusion step: it holds all that later frames can still see of earlier ones.
+        All that a pass can be given ready-made it is given, since a sampler makes many:
+        speech      from speech_halves, of the B clips: once a clip
+        step        from step_halves, of t [B], or of one t that is everybody's: once for all steps
+        turn        from turns, of these F frames: once a clip
+        cache       for a stream: a dict, empty at first and kept between the chunks of one diffusion step. It holds all that later
+                    frames can still see of earlier ones
         """
         F, reach = x_t.shape[1], self.config.kernel - 1
         # A one beside each frame: the padding before the first has none, so that the network knows where a clip begins.
@@ -390,9 +402,10 @@ class DiffMotion(nn.Module):
         if cache is not None:
             before = cache.get("x_t", before)
             cache["x_t"] = torch.cat([before, x], dim=1)[:, F:].clone()      # [B, kernel - 1, P + 1]
-            past = min(start, self.config.attention_window - 1)
-        x = self.gesture(torch.cat([before, x], dim=1).transpose(1, 2)).transpose(1, 2)      # [B, F, W]
-        turn = angles(torch.arange(start, start + F, device=x.device), self.config.width // self.config.heads, x.dtype)
+            past = cache.get("past", 0)              # frames whose keys and values are remembered
+            cache["past"] = min(past + F, self.config.attention_window - 1)
+        x = self.gesture(torch.cat([before, x], dim=1))                  # [B, F, W]
+        turn = [z.to(x.dtype) for z in turn]
         mask = None                                  # None: plain causal attention, which has the faster kernel
         if past or F > self.config.attention_window:
             mask = sliding_causal_mask(F, past + F, self.config.attention_window, x.device)
@@ -551,8 +564,8 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         raise ValueError(f"the network was trained with {model.schedule.settings()}, not with {schedule.settings()}: it would take its answers for others")
     guided, before, start = guidance != 1, None, 0
     dtype, device = model.no_speech.dtype, model.no_speech.device
-    grid = torch.tensor(time_grid(schedule.num_steps, steps), pin_memory=device.type == "cuda")          # [steps]
-    step_halves = model.step_halves(grid.to(device, non_blocking=True))      # [steps, parts W or W] each
+    grid = torch.tensor(time_grid(schedule.num_steps, steps), pin_memory=device.type == "cuda").to(device, non_blocking=True)            # [steps]
+    step_halves = model.step_halves(grid)                        # [steps, parts W or W] each
     whole = isinstance(speech, torch.Tensor) and speech.shape[1] <= chunk
     caches = [None if whole else {} for _ in range(steps)]
     pieces = speech.split(chunk, dim=1) if isinstance(speech, torch.Tensor) else speech
@@ -560,11 +573,11 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         B, F, _ = here.shape
         if guided:
             here = torch.cat([here, model.no_speech.expand_as(here)])        # [2B, chunk, W]
-        speech_halves = model.speech_halves(here)
+        speech_halves, turn = model.speech_halves(here), model.turns(start, start + F)
 
         def predict_eps(x_t, t, k):
-            t, step = torch.full((len(here),), t, device=x_t.device), [half if half is None else half[k:k + 1] for half in step_halves]
-            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, t, speech_halves, step, start, caches[k])        # [B or 2B, chunk, P]
+            step = [half if half is None else half[k:k + 1] for half in step_halves]
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, grid[k].expand(len(here)), speech_halves, step, turn, caches[k])   # [B or 2B, chunk, P]
             if guided:
                 eps_speech, eps_none = eps.chunk(2)                      # [B, chunk, P] each
                 eps = eps_none + guidance * (eps_speech - eps_none)

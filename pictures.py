@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from diffmotion import SAMPLERS, FrameNoise, angles, rotate, sliding_causal_mask
+from diffmotion import SAMPLERS, FrameNoise, rotate, sliding_causal_mask
 from motion import find_strokes, hand_joints, resample, written_beside
 from wavlm_loader import SAMPLE_RATE
 
@@ -214,12 +214,12 @@ def walk_back(generator, speech, steps=50, guidance=1.2, seed=0):
     """
     model, schedule, notes = generator.model, generator.schedule, []
     condition = model.encode_speech(speech)                      # [1, F, W]
-    speech_halves = model.speech_halves(torch.cat([condition, model.no_speech.expand_as(condition)]))
+    turn, speech_halves = model.turns(0, speech.shape[1]), model.speech_halves(torch.cat([condition, model.no_speech.expand_as(condition)]))
 
     def predict_eps(x_t, t, k):
         notes.append((t, model.poses(x_t)[0]))
         t = torch.tensor([t, t], device=x_t.device)
-        spoken, silent = model.denoise(torch.cat([x_t, x_t]), t, speech_halves, model.step_halves(t)).chunk(2)
+        spoken, silent = model.denoise(torch.cat([x_t, x_t]), t, speech_halves, model.step_halves(t), turn).chunk(2)
         return silent + guidance * (spoken - silent)
 
     noise = FrameNoise(seed, 1, 0, speech.shape[1], model.config.pose_dim, speech.device)
@@ -402,9 +402,8 @@ def attention_weights(model, x_t, t, speech):
     seen = sliding_causal_mask(F, F, model.config.attention_window, x_t.device)              # [F, F]
     weights = []
     for qkv in overhear(model, [block.qkv for block in model.blocks], x_t, t, speech):
-        q, k, _ = qkv.float().view(B, F, 3, heads, D).permute(2, 0, 3, 1, 4)                 # [B, heads, F, D] each
-        turn = angles(torch.arange(F, device=x_t.device), D, q.dtype)
-        score = rotate(q, turn) @ rotate(k, turn).transpose(-1, -2) / math.sqrt(D)           # [B, heads, F, F]
+        q, k = rotate(qkv.float().view(B, F, 3, heads, D).permute(2, 0, 1, 3, 4)[:2], model.turns(0, F)).transpose(2, 3)     # [B, heads, F, D] each
+        score = q @ k.transpose(-1, -2) / math.sqrt(D)           # [B, heads, F, F]
         weights.append(score.masked_fill(~seen, -math.inf).softmax(dim=-1))
     return torch.stack(weights)
 

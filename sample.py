@@ -188,27 +188,30 @@ class Replayed:
     def __init__(self, denoise):
         self.denoise, self.graph, self.clip = denoise, None, None
 
-    def __call__(self, x_t, t, speech, step, start=0, cache=None):
+    def __call__(self, x_t, t, speech, step, turn, cache=None):
         """As DiffMotion.denoise: x_t [B, F, P], t [B] -> eps [B, F, P]."""
         if cache is not None:
-            return self.denoise(x_t, t, speech, step, start, cache)
+            return self.denoise(x_t, t, speech, step, turn, cache)
         if self.graph is None or x_t.shape != self.x_t.shape:
             self.x_t, self.t = x_t.clone(), t.clone()
             self.speech, self.step = ([half if half is None else half.clone() for half in halves] for halves in (speech, step))
-            self.denoise(self.x_t, self.t, self.speech, self.step)           # what is done but once, as compiling, must not be recorded
+            self.turn = turn                                     # of one shape there is but one: without a cache a clip begins at 0
+            self.denoise(self.x_t, self.t, self.speech, self.step, turn)     # what is done but once, as compiling, must not be recorded
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
-                self.eps = self.denoise(self.x_t, self.t, self.speech, self.step)
+                self.eps = self.denoise(self.x_t, self.t, self.speech, self.step, turn)
         if speech is not self.clip:
             self.copy(self.speech, speech)
             self.clip = speech
-        self.copy([self.x_t, self.t, *self.step], [x_t, t, *step])
+        self.copy(self.step, step)
+        self.x_t.copy_(x_t)
+        self.t.copy_(t)
         self.graph.replay()
         return self.eps
 
     @staticmethod
     def copy(places, tensors):
-        """Each tensor to its place, in one launch for those of a type; some baselines' blocks are given None, which have none."""
+        """Each tensor to its place, all in one launch; some baselines' blocks are given None, which has none."""
         torch._foreach_copy_(*zip(*((place, tensor) for place, tensor in zip(places, tensors) if tensor is not None)))
 
 

@@ -90,7 +90,7 @@ def test_gates_start_shut_so_that_a_block_starts_as_the_identity():
     model = DiffMotion(DiffMotionConfig(6, 5, 16, 1, 2))
     x, block = torch.randn(2, 9, 16), model.blocks[0]
     speech, step = block.adaln.speech_half(torch.randn(2, 9, 16)), block.adaln.step_half(torch.randn(2, 16))
-    assert torch.equal(block(x, speech, step, dm.angles(torch.arange(9), 8, x.dtype), None), x)
+    assert torch.equal(block(x, speech, step, dm.turns(torch.arange(9), 8), None), x)
 
 
 @pytest.mark.parametrize("adaln", ["split", "joint"])
@@ -123,20 +123,30 @@ def test_a_frame_sees_just_its_attention_window():
     assert difference[3:11].min() > 1e-5 and difference[11:].max() < 1e-6        # window 8: frames 3 to 10
 
 
+@pytest.mark.parametrize("channels, width, kernel", [(5, 16, 3), (768, 1280, 33)], ids=["small", "the paper's ear"])
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-4), (torch.bfloat16, 0.02)], ids=["float32", "bfloat16"])
+def test_a_convolution_over_time_is_pytorchs_own_in_float64(channels, width, kernel, dtype, tolerance):
+    """In float64, because PyTorch's own in bfloat16 is wrong on some processors at the paper's size."""
+    ours, x = dm.OverTime(channels, width, kernel).to(dtype), torch.randn(2, 40 + kernel - 1, channels, dtype=dtype)
+    theirs = torch.nn.functional.conv1d(x.double().transpose(1, 2), ours.weight.double(), ours.bias.double()).transpose(1, 2)
+    assert torch.allclose(ours(x).double(), theirs, atol=tolerance)
+
+
 def test_positions_are_relative():
     """The same frames later in the clip give the same answer: that is why no clip is too long."""
     model, t = small_model(depth=1), torch.tensor([5])
     x, speech = torch.randn(1, 10, 6), torch.randn(1, 10, 5)
     halves = model.speech_halves(model.encode_speech(speech)), model.step_halves(t)
-    assert torch.allclose(model.denoise(x, t, *halves), model.denoise(x, t, *halves, start=100_000), atol=1e-4)
+    early, late = (model.denoise(x, t, *halves, model.turns(start, start + 10)) for start in (0, 100_000))
+    assert torch.allclose(early, late, atol=1e-4)
 
 
 def test_rotary_positions_are_products_of_complex_numbers():
     """A pair is a complex number, and to turn it is to multiply it with exp(i angle); an hour away too, where angles in float32 would be 0.004 rad out."""
-    x, position = torch.randn(2, 5, 8), torch.tensor([0, 1, 399, 72_000, 72_001])
+    x, position = torch.randn(2, 5, 3, 8), torch.tensor([0, 1, 399, 72_000, 72_001])         # [B, F, heads, D]
     frequency = 1e4 ** (-np.arange(4) / 4)
-    pairs = (x[..., :4].numpy() + 1j * x[..., 4:].numpy()) * np.exp(1j * position.numpy()[:, None] * frequency)      # [2, 5, 4]
-    np.testing.assert_allclose(dm.rotate(x, dm.angles(position, 8, x.dtype)), np.concatenate([pairs.real, pairs.imag], axis=-1), atol=1e-5)
+    pairs = (x[..., :4].numpy() + 1j * x[..., 4:].numpy()) * np.exp(1j * position.numpy()[:, None, None] * frequency)
+    np.testing.assert_allclose(dm.rotate(x, dm.turns(position, 8)), np.concatenate([pairs.real, pairs.imag], axis=-1), atol=1e-5)
 
 
 @pytest.mark.parametrize("frames", [6, 20], ids=["within the window", "beyond it"])
@@ -146,12 +156,13 @@ def test_attention_by_hand_in_bfloat16_is_that_of_pytorch(frames):
     block.out.weight.data = torch.eye(32, dtype=torch.bfloat16)
     block.out.bias.data.zero_()
     x = torch.randn(2, frames, 32).bfloat16().requires_grad_()
-    turn = dm.angles(torch.arange(frames), 16, x.dtype)
+    turn = [z.bfloat16() for z in dm.turns(torch.arange(frames), 16)]
     mask = dm.sliding_causal_mask(frames, frames, 8) if frames > 8 else None
     ours = block.attention(x, turn, mask, None)
     allowed = torch.tensor([[n - 8 < k <= n for k in range(frames)] for n in range(frames)])
-    q, k, v = block.qkv(x).view(2, frames, 3, 2, 16).permute(2, 0, 3, 1, 4)  # [B, heads, F, D] each
-    theirs = torch.nn.functional.scaled_dot_product_attention(dm.rotate(q, turn).double(), dm.rotate(k, turn).double(), v.double(), attn_mask=allowed)
+    q, k, v = block.qkv(x).view(2, frames, 3, 2, 16).permute(2, 0, 1, 3, 4)  # [B, F, heads, D] each
+    q, k, v = (z.transpose(1, 2).double() for z in (dm.rotate(q, turn), dm.rotate(k, turn), v))
+    theirs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     theirs = theirs.transpose(1, 2).reshape(2, frames, 32)
     assert torch.allclose(ours.double(), theirs, atol=0.03 * theirs.detach().abs().max().item())
     upstream = torch.randn(2, frames, 32)

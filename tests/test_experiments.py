@@ -13,7 +13,7 @@ import diffmotion as dm
 import experiments
 import puppet
 from baselines import MODELS, Direct, PlainBlock
-from diffmotion import DiffMotionConfig, NoiseSchedule, angles
+from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import Motion
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def test_the_plain_block_is_pytorchs_own_where_positions_do_not_matter():
     for n, (linear, norm) in enumerate(((ours.mlp[0], ours.norm_1), (ours.mlp[2], ours.norm_2)), start=1):
         pairs |= {f"linear{n}.weight": linear.weight, f"linear{n}.bias": linear.bias, f"norm{n}.weight": norm.weight, f"norm{n}.bias": norm.bias}
     theirs.load_state_dict(pairs)
-    x, here = torch.randn(3, 7, 16), angles(torch.zeros(7), 8, torch.float32)
+    x, here = torch.randn(3, 7, 16), dm.turns(torch.zeros(7), 8)
     expected = theirs(x, src_mask=torch.nn.Transformer.generate_square_subsequent_mask(7), is_causal=True)
     assert torch.allclose(ours(x, None, None, here, None), expected, atol=1e-5)
 
