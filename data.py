@@ -19,6 +19,7 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -83,6 +84,9 @@ def compile_or_refuse(function, **settings):
     if " " in str(Path(torch.__file__).parent):
         raise CheckpointError(f"--compile: torch.compile cannot work where PyTorch's folder has a space in its path ({Path(torch.__file__).parent}); "
                               "leave --compile out, or keep the project in a folder without")
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")       # which PyTorch calls for code that runs on a CPU
+    if not torch.cuda.is_available() and not shutil.which(compiler):
+        raise CheckpointError(f"--compile: needs the C++ compiler {compiler}, which is not installed; install it, or leave --compile out")
     if isinstance(function, torch.nn.Module):        # in place: its weights keep their names
         function.compile(**settings)
         return function
@@ -102,6 +106,9 @@ def run_script(main):
         main()
     except (BvhError, SpeechError, CorpusError, CheckpointError) as error:
         message = str(error)
+    except KeyboardInterrupt:                        # Ctrl-C, where nobody took it for something of his own
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
     except BrokenPipeError:                          # who read our output has heard enough, as in "| head": no error of anybody's
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())       # or Python's last flush would complain
         return
@@ -224,6 +231,10 @@ def split_takes(folder, pairs, test=()):
     if len(pairs) >= 3 and not folders and not split["test"] and split["train"]:      # of a dozen names it happens that none falls into the tenth
         split["test"].append(min(split["train"], key=lambda pair: name_hash(pair[0].stem)))
         split["train"].remove(split["test"][0])
+    if len(pairs) >= 3 and not folders and not split["train"]:   # or that none is left to train on
+        spare = split["valid"] or split["test"][:-1] * (not test and not authors)
+        split["train"] = sorted(spare, key=lambda pair: name_hash(pair[0].stem))[-1:]
+        split = {part: [pair for pair in takes if part == "train" or pair not in split["train"]] for part, takes in split.items()}
     return split
 
 
@@ -437,7 +448,7 @@ class Corpus:
     def to(self, device, frames):
         """Choose the device of the batches, and note where a window of `frames` may begin. Call it before batch()."""
         if max(map(len, self.poses)) < frames:
-            raise CorpusError(f"every take is shorter than a training window of {frames} frames; give a smaller --window")
+            raise CorpusError(f"every take is shorter than a training window of {frames} frames; give a smaller --window, and an --attention-window of at most that")
         self.device, self.frames = device, frames
         # Speech in the cache stays there: it is standardised window by window, in batch
         if 4 * (self.pose.numel() + (0 if self.speech is None else self.speech.numel())) < self.RESIDENT:
@@ -595,7 +606,7 @@ def check(folder, test=()):
     pairs, lonely = match_files(folder)
     skeleton = most_common_skeleton(pairs)
     wrong = [(path, what, True) for path, what in lonely]                    # (file, sentence, does training stop there?)
-    usable, seconds, rates, sounds, bones, joints = [], {}, Counter(), Counter(), set(), {}
+    usable, seconds, rates, sounds, bones, joints, first = [], {}, Counter(), Counter(), set(), {}, None
     for bvh, sound in tqdm(pairs, desc="checking", unit="take", disable=None):
         try:
             motion, odd = check_take(bvh, sound)
@@ -610,11 +621,7 @@ def check(folder, test=()):
         usable.append((bvh, sound))
         seconds[bvh] = len(motion) * motion.frame_time
         bones.add(np.round(motion.offsets[1:], 3).tobytes())
-        sides = "unknown"
-        try:
-            sides = f"yes, across the {'xyz'[mirror_pairs(motion)[1]]} axis"
-        except BvhError as error:
-            sides = f"no: {error}"
+        first = first or motion                      # whom training asks, since all that it takes have the same joints
 
     def line(name, what):
         print(f"  {name:<22}{what}")
@@ -628,7 +635,12 @@ def check(folder, test=()):
         line("skeleton", f"{count} joints from {root}: {len(files)} takes" + (f" ({', '.join(files[:5])}{', ...' * (len(files) > 5)})" if len(files) < len(pairs) / 2 else ""))
     if usable:
         line("bodies", f"{len(bones)}, by the lengths of their bones")
-        line("can be mirrored", sides)
+        for what, question in (("hands", lambda: f"{', '.join(first.names[j] for j in hand_joints(first))}: strokes are looked for there"),
+                               ("can be mirrored", lambda: f"yes, across the {'xyz'[mirror_pairs(first)[1]]} axis")):
+            try:
+                line(what, question())
+            except BvhError as error:
+                line(what, f"no: {error}")
     if wrong:
         print("what to look at (! stops training, or is left out with --skip)")
     for path, what, stops in sorted(wrong):
@@ -637,7 +649,8 @@ def check(folder, test=()):
         raise CorpusError(f"{folder}: nothing usable is left; mend what stands above")
     print("what training would use" + (" with --skip" if any(stops for _, _, stops in wrong) else ""))
     for part, takes in split_takes(folder, usable, test).items():
-        nothing = "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/" if part == "test" and not takes else ""
+        nothing = {"train": "; there is nothing to train on: add recordings, or hold out fewer",
+                   "test": "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/"}.get(part, "") if not takes else ""
         line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}")
 
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
-from metrics import PUPPET_SCORES, fit_reference, onset_hits, puppet_scores, report
+from metrics import PUPPET_SCORES, fit_reference, mean, onset_hits, puppet_scores, report
 from motion import BvhError, find_strokes, read_bvh, resample, written_beside
 from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
@@ -75,7 +75,7 @@ def evaluate(generator, pairs, seed=0, **settings):
     scores = {}
     for name, motions in (("", made), ("_truth", truth)):
         hits = np.array([onset_hits([find_strokes(m)[0]], w, rng) for m, w in zip(motions, waveforms)])
-        scores.update({f"onset_hits{name}": hits[:, 0].mean(), f"onset_hits{name}_shifted": hits[:, 1].mean(),
+        scores.update({f"onset_hits{name}": mean(hits[:, 0]), f"onset_hits{name}_shifted": mean(hits[:, 1]),
                        f"strokes_per_minute{name}": 60 * sum(len(find_strokes(m)[0]) for m in motions) / sum(len(m) * m.frame_time for m in motions)})
     return {name: float(score) for name, score in scores.items()}
 
@@ -207,6 +207,8 @@ def parse():
         args.data = "puppet"
     if args.steps < 1:
         parser.error(f"--steps must be at least 1, not {args.steps}")
+    if not np.isfinite(args.guidance):
+        parser.error(f"--guidance must be a number, not {args.guidance}")
     if args.seeds < 2:
         parser.error(f"--seeds must be at least 2, not {args.seeds}: one seed has neither spread nor diversity")
     return args

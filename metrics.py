@@ -151,7 +151,10 @@ def onset_hits(strokes, waveform, rng, shifts=200):
 
     strokes: a list of stroke times [n], one for each seed, judged together: a shift moves the onsets of all seeds alike,
     so that the percentile is the one that their common share must pass, not what each seed alone would have to.
+    Speech of less than 2 s leaves no room to shift, and is not scored: three NaN.
     """
+    if len(waveform) < 2 * SAMPLE_RATE:
+        return float("nan"), float("nan"), float("nan")
     seconds, onsets = len(waveform) / SAMPLE_RATE, energy_onsets(waveform)
 
     def share(onsets):

@@ -847,6 +847,14 @@ STROKE_SPEED = 0.25      # body heights a second (42 cm/s for a person of 1.7 m)
 STROKE_GAP = 0.3         # seconds between strokes of one hand; faster is one movement
 
 
+def strokes_of(motion):
+    """Times of the strokes, seconds [n]; none for a skeleton whose hands cannot be found by name: it can be learnt and looked at all the same."""
+    try:
+        return find_strokes(motion)[0]
+    except BvhError:
+        return np.zeros(0)
+
+
 def find_strokes(motion):
     """Beats of the hands -> (times [n] in seconds, drops [n] in body heights, sides [n]: 0 left, 1 right), by time.
 

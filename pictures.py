@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from diffmotion import SAMPLERS, FrameNoise, rotate, sliding_causal_mask
-from motion import find_strokes, hand_joints, resample, written_beside
+from motion import BvhError, find_strokes, hand_joints, resample, written_beside
 from wavlm_loader import SAMPLE_RATE
 
 # The player page's colours, darker where they are thin
@@ -150,11 +150,17 @@ def draw_sound(axes, waveform, seconds):
 
 
 def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
-    """A strip of poses over the waveform, the hands' speed and their strokes: what happens when, at a glance."""
+    """A strip of poses over the waveform, the hands' speed and their strokes: what happens when, at a glance.
+
+    A skeleton whose hands cannot be found by name is shown without their speed and strokes.
+    """
     fps = 1 / motion.frame_time
     frames = min(len(motion), max(1, int(seconds * fps)))
     points, parents, names = stand(motion)
-    hands = hand_joints(motion)
+    try:
+        hands, strokes = hand_joints(motion), list(zip(*find_strokes(motion)))
+    except BvhError:
+        hands, strokes = [], []
     gap = 0.65                                                   # body heights from pose to pose
     inches = 0.98 * 16 / (poses * gap)                           # of a body height: one scale for both axes
     tall = 1.32 * inches + 2.2
@@ -170,14 +176,15 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     if waveform is not None:
         draw_sound(bottom, waveform, frames / fps)
     wrists = motion.joint_positions()[:, hands] / max(motion.body_height(), 1e-9)             # [F, 2, 3]
-    for j, (side, colour) in enumerate((("left", LEFT), ("right", RIGHT))):
-        speed = np.linalg.norm(np.gradient(wrists[:, j], axis=0), axis=-1)[:frames] * fps if len(motion) > 1 else np.zeros(frames)
+    for wrist, side, colour in zip(wrists.swapaxes(0, 1), ("left", "right"), (LEFT, RIGHT)):
+        speed = np.linalg.norm(np.gradient(wrist, axis=0), axis=-1)[:frames] * fps if len(motion) > 1 else np.zeros(frames)
         bottom.plot(np.arange(frames) / fps, speed, color=colour, lw=1.5, label=f"{side} hand")
-    for t, _, side in zip(*find_strokes(motion)):
+    for t, _, side in strokes:
         if t < frames / fps:
             bottom.axvline(t, color=(LEFT, RIGHT)[side], lw=0.8, ls=":")
     bottom.set(xlim=(0, frames / fps), xlabel="seconds (dotted: strokes)", ylabel="body heights a second")
-    bottom.legend(loc="upper right", ncols=3, fontsize=8)
+    if bottom.get_legend_handles_labels()[0]:
+        bottom.legend(loc="upper right", ncols=3, fontsize=8)
     return write_picture(path, figure)
 
 

@@ -388,6 +388,8 @@ def main():
         parser.error("--train, --valid and --test are all 0: there is nothing to write")
     if min(args.speakers) < 0:
         parser.error(f"--speakers must be at least 0, not {min(args.speakers)}")
+    if Path(args.out).is_dir() and any(Path(args.out).iterdir()):
+        parser.error(f"--out {args.out}: holds something already, and takes of two corpora would be mixed; name another folder, or delete it first")
     write_corpus(args.out, args.train, args.valid, args.test, args.seconds, args.seed, args.speakers, args.arms, args.legs)
 
 

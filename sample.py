@@ -31,7 +31,7 @@ from tqdm import tqdm
 import diffmotion
 from baselines import MODELS
 from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, has_int8, hear_take, run_script
-from motion import BvhError, BvhStream, PoseCodec, find_strokes, read_bvh, write_bvh, written_beside
+from motion import BvhStream, PoseCodec, read_bvh, strokes_of, write_bvh, written_beside
 from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
 
@@ -326,14 +326,6 @@ def upright(motion, up):
     return replace(motion, rotations=rotations, positions=positions)
 
 
-def strokes_of(motion):
-    """Times of the strokes, seconds [n]; none for a skeleton whose hands cannot be found by name, which can be looked at all the same."""
-    try:
-        return find_strokes(motion)[0]
-    except BvhError:
-        return np.zeros(0)
-
-
 def view(arguments):
     """The command `view`: BVH files side by side, under one sound."""
     parser = Parser(prog="sample.py view", description="Show BVH files side by side under one sound: a page, a video or a picture.")
@@ -498,7 +490,7 @@ def write_outputs(generator, jobs, args, taken):
         stem = free_stem(name, taken)
         taken.add(stem)
         own = {f"seed {seed}" if args.seeds > 1 else "model": motion for seed, motion in zip(seeds, motions[n * args.seeds:])}
-        strokes = {label: find_strokes(motion)[0] for label, motion in own.items()}
+        strokes = {label: strokes_of(motion) for label, motion in own.items()}
         files = [args.out / (f"{stem}-{label.replace(' ', '')}.bvh" if args.seeds > 1 else f"{stem}.bvh") for label in own]
         for path, motion in zip(files, own.values()):
             write_bvh(path, motion)

@@ -36,7 +36,7 @@ import evaluate
 from baselines import MODELS
 from data import CACHE, CheckpointError, Corpus, Parser, compile_or_refuse, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
-from motion import written_beside
+from motion import BvhError, written_beside
 from sample import FORMAT, Generator, plot_motion, read_checkpoint
 from wavlm_loader import LAYERS, SpeechFeatures
 
@@ -50,7 +50,7 @@ class Settings:
     steps: int = 3600               # optimiser steps; what two cores do in seven to eight minutes
     batch: int = 8                  # windows a step, of all GPUs together: many small steps go further in ten minutes than few large ones (authors: 36)
     window: int = 160               # frames a window: 8 s, two or three phrases of the puppet (the authors': 400)
-    model: str = "diffmotion"       # or what it is compared with, baselines.py: add, concat, none, direct (give it --memory 0), frames
+    model: str = "diffmotion"       # diffmotion, or one of those that it is compared with, see baselines.py: add, concat, none, direct (give it --memory 0), frames
     width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
     depth: int = 4                  # transformer blocks
     heads: int = 4                  # attention heads
@@ -59,17 +59,17 @@ class Settings:
     lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
     warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
     clip: float = 0.5               # gradient norm is clipped here (the authors' value)
-    weight_decay: float = 0.01      # AdamW's default
+    weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
     ema: float = 0.998              # decay of the averaged weights, which are what gets sampled: a memory of 500 steps
     drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
-    test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default the folder's or the corpus' own, else a tenth
+    test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default those in a folder test/, else those that the corpus' authors hold out, else a tenth
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
     joints: str = ""                # joints to learn, the others rest: "upper", "no-fingers", "upper,no-fingers" or names, as "Spine*,*Arm,*Hand"
-    fps: float = 20                 # motion frames a second (the authors' value)
+    fps: float = 20                 # motion frames a second (the authors' value). Windows, --memory and how far speech is heard count frames: at 30 all of them last two thirds as long
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
     picture_every: int = 1000       # steps between pictures of a sample
@@ -82,7 +82,7 @@ class Settings:
 
 
 def parse():
-    """Settings and --resume from the command line; the help texts are the comments of Settings."""
+    """(Settings, those of them that were given {name: value}, --resume) from the command line; the help texts are the comments of Settings."""
     parser = Parser(prog="train.py", description="Train DiffMotion-v2.", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     source = Path(__file__).read_text(encoding="utf-8").split("class Settings")[1].split("\n\n")[0]
     for field in fields(Settings):
@@ -90,11 +90,19 @@ def parse():
         kind = {tuple: dict(nargs="+", metavar="NAME"), bool: dict(action="store_true")}.get(field.type, dict(type=device if field.name == "device" else field.type))
         parser.add_argument("--" + field.name.replace("_", "-"), default=field.default, help=comment, **kind)
     parser.add_argument("--resume", action="store_true", help="continue the run in --out where its last checkpoint was written, with its settings")
-    args = vars(parser.parse_args())
-    resume, settings = args.pop("resume"), Settings(**args | dict(test=tuple(args["test"])))
+    # argparse gives no default to what is there already: so None is what was not given, and help can still say the defaults
+    args = vars(parser.parse_args(namespace=argparse.Namespace(**{field.name: None for field in fields(Settings)})))
+    resume, given = args.pop("resume"), {name: tuple(value) if name == "test" else value for name, value in args.items() if value is not None}
+    settings = Settings(**given)
     for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
+    for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 1 - 1e-9), ("drop", 0, 1), ("warmup", 0, math.inf),
+                              ("beta_end", 1e-4, 0.999), ("memory", 0, 0.999), ("fps", 1, 240)):
+        if not least <= getattr(settings, name) <= most:         # nan is refused too
+            parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most:g}, not {getattr(settings, name)}")
+    if settings.attention_window > settings.window and not resume:
+        parser.error(f"--attention-window {settings.attention_window} is more than --window {settings.window}: the model would be used with a longer past than it was trained with; give at most that")
     if settings.width % settings.heads or settings.width // settings.heads % 2:
         parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
     if settings.features not in ("mel", "mfcc", "wavlm"):
@@ -107,7 +115,7 @@ def parse():
         parser.error(f"--model is one of {', '.join(MODELS)}, not {settings.model!r}")
     if settings.adaln not in ("split", "joint"):
         parser.error(f"--adaln is split or joint, not {settings.adaln!r}")
-    return settings, resume
+    return settings, given, resume
 
 
 def learning_rate(step, s):
@@ -163,12 +171,12 @@ def plot_layers(path, shares):
     plt.close(figure)
 
 
-HERE_AND_NOW = ("out", "no_scores", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may have otherwise than the first
+HERE_AND_NOW = ("out", "no_scores", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may be given otherwise than the first
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
 def main():
-    settings, resume = parse()
+    settings, given, resume = parse()
     out = Path(settings.out)
     saved = None
     if resume:
@@ -179,11 +187,11 @@ def main():
             before = Settings(**saved["training"]["settings"])
         except TypeError as error:                   # a setting that there is no more
             raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
-        for field in fields(Settings):               # a setting given with --resume must not be ignored in silence
-            given, old = getattr(settings, field.name), getattr(before, field.name)
-            if given not in (field.default, old) and field.name not in HERE_AND_NOW:
-                raise CheckpointError(f"--{field.name.replace('_', '-')} {given}: the run in {out} was started with {old}; leave it out, or start anew in another --out")
-        settings = Settings(**{**asdict(before), **{name: getattr(settings, name) for name in HERE_AND_NOW}})
+        before.test = tuple(before.test)
+        for name, value in given.items():            # a setting given with --resume must not be ignored in silence
+            if value != getattr(before, name) and name not in HERE_AND_NOW:
+                raise CheckpointError(f"--{name.replace('_', '-')} {value}: the run in {out} was started with {getattr(before, name)}; leave it out, or start anew in another --out")
+        settings = Settings(**asdict(before) | given | dict(out=settings.out, device=settings.device))       # the folder may have moved, and the machine be another
     s = settings
     # torchrun starts this script once a GPU and says by these variables how many there are and which one this is. Each draws
     # the whole batch from the same seed and takes its share; DistributedDataParallel averages the gradients.
@@ -232,14 +240,15 @@ def main():
                                   lr=s.lr, betas=(0.9, 0.99), fused=True)
     bf16 = has_bf16(s.device)
     say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
-    first, losses = 0, []                            # losses: mean of every CHECK_EVERY steps
+    first, losses, kept = 0, [], 0                   # losses: mean of every CHECK_EVERY steps; kept: the step that is in last.pt
     if saved:
         if DiffMotionConfig(**saved["model"]) != model.config:
             raise CheckpointError(f"{out / 'last.pt'}: the data in {s.data} is not what the run was started with; restore it or start anew")
         model.load_state_dict(saved["training"]["weights"])
         ema.load_state_dict(saved["ema"])
         optimiser.load_state_dict(saved["training"]["optimiser"])
-        first, losses = saved["training"]["step"], saved["training"]["losses"]
+        first = kept = saved["training"]["step"]
+        losses = saved["training"]["losses"]
 
     generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device, s.cache)
     example = (pairs["valid"] or corpus.pairs)[0]    # the take that the pictures show
@@ -305,11 +314,12 @@ def main():
         bad = next((n for n, value in enumerate(values) if not math.isfinite(value)), None)
         if bad is not None:
             bar.close()
-            kept = f"{out / 'last.pt'} keeps the last good checkpoint" if (out / "last.pt").exists() else "no checkpoint was due before it"
+            kept = f"{out / 'last.pt'} keeps step {kept}, the last good one" if kept else "no checkpoint was due before it"
             raise CheckpointError(f"the loss is not a number at step {done - len(values) + bad}; {kept}; try a smaller --lr, now {s.lr:g}")
         losses.append(sum(values) / len(values))
         bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
         if rank == 0 and (stop or done % s.save_every < CHECK_EVERY or done == s.steps):
+            kept = done
             save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
                 settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
         if stop and done < s.steps:
@@ -334,7 +344,11 @@ def main():
     picture = generator(generator.hear(example_speech), seed=s.seed)[0]
     plot_motion(out / f"sample-{s.steps}.png", f"{example[0].stem} after {s.steps} steps", picture, example_speech)
     if pairs["test"] and not s.no_scores:
-        scores = evaluate.evaluate(generator, pairs["test"], s.seed)
+        try:
+            scores = evaluate.evaluate(generator, pairs["test"], s.seed)
+        except BvhError as error:                    # no joint is called a hand: there are no strokes to score, and the model is saved
+            print(f"no scores: {error}")
+            return
         evaluate.print_table(scores)
         with written_beside(out / "scores.json") as beside:
             beside.write_text(json.dumps(evaluate.finite(dict(scores=scores, settings=asdict(s))), indent=1) + "\n")
