@@ -480,9 +480,10 @@ def test_check_finds_what_is_wrong_and_says_what_training_would_use(tmp_path):
         found = [line for line in lines if f"{take}." in line and word in line and ": " in line]
         assert found and (found[0].split()[0] == "!") == stops, (take, done.stdout)
     assert not any("good" in line and ": " in line for line in lines), "nothing is said of good takes"
-    assert "9, of which 5 can be used" in done.stdout and "3 takes at" not in done.stdout.split("train")[-1]
+    assert "9, of which 5 can be used" in done.stdout and "5 takes at 120 frames a second, 1 takes at 60 frames a second" in done.stdout
     assert sum(int(line.split()[1]) for line in lines if line.split()[:1] in (["train"], ["valid"], ["test"])) == 5
-    assert "8 takes" in done.stdout or "75 joints" in done.stdout
+    assert "75 joints from Hips: 5 takes\n" in done.stdout and "23 joints from Hips: 1 takes (other.bvh)" in done.stdout
+    assert "RightHand: strokes" in done.stdout and "yes, across the x axis" in done.stdout
 
 
 def test_check_of_nothing_usable_ends_with_status_2(tmp_path):

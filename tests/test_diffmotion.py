@@ -330,3 +330,6 @@ def test_frame_noise_is_standard_normal_and_differs_between_frames_clips_and_dra
     flat = torch.stack([one[0].flatten(), one[1].flatten(), two[0].flatten(), one[0].roll(1, 0).flatten(), one[0].roll(64, 0).flatten()])
     assert (torch.corrcoef(flat) - torch.eye(5)).abs().max() < 0.04
     assert torch.equal(dm.FrameNoise(0, 2, 37, 300, 10, "cpu")(), one[:, 37:300])
+    assert torch.equal(dm.FrameNoise(np.int64(0), 2, 0, 2000, 10, "cpu")(), one)
+    with pytest.raises(ValueError, match="3 seeds for 2 clips"):
+        dm.FrameNoise([1, 2, 3], 2, 0, 10, 10, "cpu")

@@ -396,6 +396,13 @@ def test_a_space_in_the_path_is_said_before_the_compiler_stumbles_over_it(tiny_r
         sample.load_generator(tiny_run / "last.pt", compile=True)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="code for a GPU needs no C++ compiler")
+def test_a_missing_compiler_is_one_line(tiny_run, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(CheckpointError, match="^--compile: needs the C\\+\\+ compiler no-such-compiler"):
+        sample.load_generator(tiny_run / "last.pt", compile=True)
+
+
 @pytest.mark.skipif(" " in torch.__file__, reason="torch.compile cannot work where PyTorch's folder has a space in its path")
 def test_the_compiled_network_gives_the_motion_of_the_plain_one(tiny_run, tmp_path, monkeypatch):
     """Half a minute of compiling, for one block."""

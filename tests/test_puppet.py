@@ -23,7 +23,7 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path):
 
 @pytest.fixture(scope="module")
 def takes():
-    """Six minutes of every speaker, without the disk: [(speaker, mood, phrases, motion, sound)]."""
+    """Half a minute of each of six speakers in either mood, without the disk: [(speaker, mood, phrases, motion, sound)]."""
     made = []
     for number in range(6):
         for mood in ("calm", "lively"):

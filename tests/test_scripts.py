@@ -221,12 +221,31 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_check
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
-def test_resuming_with_another_setting_is_refused_and_not_ignored(tiny_run):
-    assert_one_error_line(run("train.py", "--out", tiny_run, "--resume", "--width", 64), "--width")
+@pytest.mark.parametrize("setting,value", [("--width", 64), ("--width", 128), ("--heads", 4)])       # the run's are 32 and 2; 128 and 4 are the defaults
+def test_resuming_with_another_setting_is_refused_and_not_ignored(tiny_run, setting, value):
+    assert_one_error_line(run("train.py", "--out", tiny_run, "--resume", setting, value), setting)
+
+
+def test_a_resumed_run_keeps_what_it_was_given_where_the_new_command_says_nothing(tmp_path):
+    given = ["--no-scores", "--cache", tmp_path / "my cache", "--test", "two*"]
+    for stem in ("one", "two"):
+        take(tmp_path / "corpus", stem)
+    assert run("train.py", "--data", tmp_path / "corpus", "--out", tmp_path, "--steps", 10, *given, *TINY).returncode == 0
+    done = run("train.py", "--out", tmp_path, "--resume", "--cache", tmp_path / "elsewhere")
+    assert done.returncode == 0 and not (tmp_path / "scores.json").exists(), done.stderr
+    state = last(tmp_path)
+    state["training"]["settings"].update(steps=20)
+    torch.save(state, tmp_path / "last.pt")
+    assert run("train.py", "--out", tmp_path, "--resume", "--test", "two*").returncode == 0
+    kept = last(tmp_path)["training"]["settings"]
+    assert kept["no_scores"] and kept["cache"] == str(tmp_path / "my cache") and not (tmp_path / "scores.json").exists()
 
 
 @pytest.mark.parametrize("arguments,word", [(["--steps", 0], "--steps"), (["--width", 30, "--heads", 4], "heads"), (["--features", "ears"], "features"),
-                                            (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln")])
+                                            (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln"),
+                                            (["--beta-end", 2], "--beta-end"), (["--fps", 0], "--fps"), (["--fps", "nan"], "--fps"), (["--lr", "nan"], "--lr"), (["--lr", -1], "--lr"),
+                                            (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
+                                            (["--window", 80], "--attention-window 100 is more than --window 80")])
 def test_bad_settings_get_one_line(arguments, word, tmp_path):
     assert_one_error_line(run("train.py", "--out", tmp_path / "o", *arguments), word)
 
@@ -250,6 +269,7 @@ def test_any_folder_of_pairs_trains_samples_and_is_scored(tmp_path):
         for p in (tmp_path / "my corpus").glob(f"*.{ending}"):
             p.rename(p.parent / folder / p.name)
     take(tmp_path / "my corpus" / "test", "held out", 5.0)
+    (tmp_path / "my corpus" / "test" / "held out.json").write_text('{"names": ["jawOpen"], "frames": []}')       # BEAT's, of the face: no puppet's answers
     done = run("train.py", "--data", tmp_path / "my corpus", "--out", tmp_path / "o", "--steps", 10, "--features", "mfcc", *TINY)
     assert done.returncode == 0 and "4 takes" in done.stdout, done.stderr
     scored = run("evaluate.py", "--checkpoint", tmp_path / "o" / "last.pt", "--data", tmp_path / "my corpus", "--json", tmp_path / "s.json", "--steps", 3,
@@ -257,6 +277,21 @@ def test_any_folder_of_pairs_trains_samples_and_is_scored(tmp_path):
     assert scored.returncode == 0, scored.stderr
     scores = json.loads((tmp_path / "s.json").read_text())["scores"]
     assert "onset_hits_truth" in scores and "onset_hits_shifted" in scores["speech"]["held out.wav"]
+
+
+def test_a_skeleton_without_a_hand_by_name_trains_and_samples_all_the_same(tmp_path):
+    """Strokes are then looked for nowhere: there are none in the picture and no scores, and check says so beforehand."""
+    for stem in ("a", "b", "test/c"):
+        take((tmp_path / "c" / stem).parent, stem[-1])
+        path = tmp_path / "c" / f"{stem}.bvh"
+        path.write_text(path.read_text().replace("Hand", "Paw"))
+    checked = run("data.py", "check", tmp_path / "c")
+    assert checked.returncode == 0 and re.search("hands +no: no left hand among the joints", checked.stdout), checked.stdout
+    done = run("train.py", "--data", tmp_path / "c", "--out", tmp_path / "o", "--steps", 20, "--picture-every", 10, *TINY)
+    assert done.returncode == 0 and "no scores: no left hand" in done.stdout and (tmp_path / "o" / "sample-10.png").exists(), done.stderr
+    done = run("sample.py", tmp_path / "c" / "a.wav", "--checkpoint", tmp_path / "o" / "model.pt", "--out", tmp_path / "made")
+    assert done.returncode == 0 and sorted(p.name for p in (tmp_path / "made").iterdir()) == ["a.bvh", "a.html", "a.png"], done.stderr
+    assert_one_error_line(run("evaluate.py", "--checkpoint", tmp_path / "o" / "model.pt", "--data", tmp_path / "c"), "no left hand")
 
 
 def other_skeleton(folder):
@@ -293,7 +328,13 @@ def test_a_handful_of_takes_has_one_to_test_whatever_their_names(tmp_path):
         for m in range(3 + n % 4):
             (folder / f"{n}-{m}.bvh").touch(), (folder / f"{n}-{m}.wav").touch()
         split = data.find_pairs(folder)
-        assert split["test"] and sum(map(len, split.values())) == 3 + n % 4
+        assert split["test"] and split["train"] and sum(map(len, split.values())) == 3 + n % 4
+    folder = tmp_path / "all of them held out by their names"
+    folder.mkdir()
+    for name in ("take19", "take37", "take2"):       # as it was: two for valid, one for the test
+        (folder / f"{name}.bvh").touch(), (folder / f"{name}.wav").touch()
+    assert {part: len(takes) for part, takes in data.find_pairs(folder).items()} == dict(train=1, valid=1, test=1)
+    assert {part: len(takes) for part, takes in data.find_pairs(folder, ["*"]).items()} == dict(train=0, valid=0, test=3), "names given say it all"
     (tmp_path / "named" / "valid").mkdir(parents=True)
     for name in ("a", "b", "valid/c"):
         (tmp_path / "named" / f"{name}.bvh").touch(), (tmp_path / "named" / f"{name}.wav").touch()
@@ -302,10 +343,18 @@ def test_a_handful_of_takes_has_one_to_test_whatever_their_names(tmp_path):
 
 @pytest.mark.parametrize("arguments,word", [
     (["--seconds", "0"], "--seconds"), (["--train", "x"], "--train"), (["--train", "0", "--valid", "0", "--test", "0"], "nothing to write"),
-    (["--speakers", "1", "-1"], "--speakers"), (["--out", "file/corpus"], "file")])
+    (["--speakers", "1", "-1"], "--speakers"), (["--out", "file/corpus"], "file"), (["--out", "."], "--out .: holds something already")])
 def test_a_puppet_that_cannot_be_written_gets_one_line(tmp_path, arguments, word):
     (tmp_path / "file").touch()
     assert_one_error_line(run("puppet.py", *arguments, cwd=tmp_path), word)
+
+
+def test_ctrl_c_is_no_error_of_the_program(capsys):
+    def main():
+        raise KeyboardInterrupt
+    with pytest.raises(SystemExit) as left:
+        data.run_script(main)
+    assert left.value.code == 130 and capsys.readouterr().err == "stopped\n"     # 128 + the signal's number, as shells have it
 
 
 def test_a_reader_that_stops_listening_is_no_error(tiny_corpus):
