@@ -59,9 +59,10 @@ def machine():
         model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError):                     # not Linux, or a processor that does not say
         model = platform.processor() or platform.machine()
+    instructions = torch.backends.cpu.get_cpu_capability() + " amx" * torch.cpu._is_amx_tile_supported()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = torch.cuda.get_device_name() if DEVICE == "cuda" else ""
-    return re.sub(r"[^a-z0-9]+", "-", f"{model} {torch.backends.cpu.get_cpu_capability()} {cores} cores {gpu}".lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", f"{model} {instructions} {cores} cores {gpu}".lower()).strip("-")
 
 
 def fastest(function, times=5, warm=True):

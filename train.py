@@ -259,8 +259,8 @@ def main():
         predict = DistributedDataParallel(predict, device_ids=[s.device] if s.device.startswith("cuda") else None, find_unused_parameters=s.model != "diffmotion")
     if s.compile:
         # Between two matrix products stand a norm, a scale, a shift, a gate: each reads and writes all of x, and costs a launch. The compiler
-        # makes one kernel of each such row. The blocks are alike and all windows have one length, so it compiles once: 15 s on an H200, for 330
-        # windows a second at the paper's size instead of 280. The network as a whole took 53 s, was 4% faster, and at the small size failed in PyTorch 2.11.
+        # makes one kernel of each such row. The blocks are alike and all windows have one length, so it compiles once: 15 s on an H100, for 370
+        # windows a second at the paper's size instead of 270. The network as a whole took 53 s, was 4% faster, and at the small size failed in PyTorch 2.11.
         for block in model.blocks:
             compile_or_refuse(block)
 
