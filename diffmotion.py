@@ -283,7 +283,7 @@ class DiffMotion(nn.Module):
         return asdict(self.config)
 
     def innovations(self, pose):
-        """What is new in each frame, which is what gets diffused. pose [B, F, P] -> [B, F, P], with m = config.memory:
+        """What is new in each frame (statisticians say innovation), which is what gets diffused. pose [B, F, P] -> [B, F, P], with m = config.memory:
 
             u_0 = pose_0,   u_n = (pose_n - m pose_{n-1}) / innovation_scale
 
@@ -312,7 +312,11 @@ class DiffMotion(nn.Module):
         return kept @ new                                        # [B, F, P]
 
     def forward(self, x_t, t, speech, withheld=None):
-        """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P]. withheld [B] bool: hide a clip's speech."""
+        """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P].
+
+        withheld [B] bool: these clips get the learned vector `no_speech` in place of their condition. In training a share of the windows does,
+        so that the network can also answer without speech; generate_stream says what for.
+        """
         return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)), self.step_halves(t), self.turns(0, x_t.shape[1]))
 
     def mix_layers(self, speech):
@@ -432,7 +436,7 @@ def time_grid(num_steps, steps):
 
     With 10 of 1000: 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024, arXiv 2305.08891). A grid that
     ends at t = 0 wastes its last pass: x_t is the data there but for noise of 0.01, so there is nothing left to do. For DPM-Solver++ it is worse than
-    waste: measured in its lambda, the step into t = 0 is three times as long as any other, and a trend followed that far leads astray (notebook 3, section 7).
+    waste: measured in its lambda (see sample_dpmpp), the step into t = 0 is three times as long as any other, and a trend followed that far leads astray (notebook 3, section 7).
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")

@@ -30,7 +30,7 @@ import evaluate
 import metrics
 import puppet
 from bench import machine
-from data import CorpusError, Parser, device, find_pairs, load_take
+from data import CorpusError, Parser, device, find_pairs, has_bf16, load_take
 from motion import find_strokes, written_beside
 from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE
@@ -88,6 +88,7 @@ def trained(name, arguments, seed, args, folder=None):
         print(" ".join(command), file=sys.stderr, flush=True)
         if subprocess.run(command, stdout=sys.stderr).returncode:    # our own output is the table
             raise CorpusError(f"{out}: the training stopped; see above, mend it and give the same command again: it goes on from there")
+        (out / "trained.json").write_text(json.dumps(dict(precision="bfloat16" if has_bf16(args.device) else "float32", date=date.today().isoformat(), machine=machine())))
     return out / "model.pt"
 
 
@@ -95,12 +96,15 @@ def remembered(checkpoint, key, compute, **sampling):
     """compute() -> scores of a checkpoint, or what it returned the last time under this key, a list of strings and numbers.
 
     sampling: what differs from the default way. It and the checkpoint's content are part of the file's name: with others, what was
-    remembered is not the answer. Beside the scores stands how they were made: {"made": {sampler, steps, guidance, checkpoint, date, machine}}.
+    remembered is not the answer. Beside the scores stands how they were made: {"made": {sampler, steps, guidance, checkpoint, date, machine}}, and
+    under "trained" the precision, date and machine of the training, which may have been another.
     """
     made = dict(sampler=SAMPLER, steps=STEPS, guidance=GUIDANCE) | sampling | dict(checkpoint=f"{zlib.crc32(Path(checkpoint).read_bytes()):08x}")
     path = RUNS / "scores" / ("_".join(map(str, [*key, *made.values()])).replace("/", "-").replace(" ", "-") + ".json")
     if not path.exists():
-        scores = evaluate.finite(compute()) | dict(made=made | dict(date=date.today().isoformat(), machine=machine()))
+        beside_it = Path(checkpoint).parent / "trained.json"
+        trained_so = dict(trained=json.loads(beside_it.read_text())) if beside_it.exists() else {}       # none is beside the shipped model
+        scores = evaluate.finite(compute()) | dict(made=made | dict(date=date.today().isoformat(), machine=machine()) | trained_so)
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_beside(path) as beside:
             beside.write_text(json.dumps(scores))
@@ -166,6 +170,20 @@ def bounds(folder=None, part="test", of=""):
         yield label + of, [reference_of(folder or corpus(), part).columns[column]]
 
 
+def bounds_within(folder, start, stop):
+    """The puppet's scores of what no model can pass and of what it must, for the seconds from start to stop of the test takes: {label: {score: value}}."""
+    reference, scores = reference_of(folder, "test"), {}
+    truth, half = reference.truth, len(reference.truth) // 2
+    columns = {"truth": (truth, truth), "mean_pose": (reference.still, reference.still), "shuffled": (truth[half:] + truth[:half], truth)}        # (motions, another seed's)
+    for label, column in BOUNDS.items():
+        made, other, true, said = zip(*((within(m, a, start, stop)[0], within(o, a, start, stop)[0], *within(t, a, start, stop))
+                                        for m, o, t, a in zip(*columns[column], truth, reference.answers)))
+        scores[label] = metrics.puppet_scores(made, other, true, said)
+        if column == "truth":                        # there is but one recording
+            scores[label]["hand_agreement"] = float("nan")
+    return scores
+
+
 def models(args, *names):
     """Rows for models of MODELS, and their bounds."""
     for name in names:
@@ -206,7 +224,17 @@ def at_once(args, seconds=60.0):
             rows = [row | remembered(checkpoint, ["drift", name, f"{args.steps}x{args.batch}", seed], lambda: ends(args, checkpoint, truth, waveforms, answers, seed, seconds))
                     for row, (seed, checkpoint) in zip(rows, checkpoints)]
         yield label, rows
-    yield from bounds()
+    drift = {name: bounds_within(corpus(), start, start + 20) for name, start in first_and_last(seconds)}
+    for label, (scores,) in bounds():
+        yield label, [scores | {f"{name}_{score}": part[label][score] for name, part in drift.items() for score in DRIFTING}]
+
+
+DRIFTING = ("beat_f1", "rest_speed", "rest_speed_truth")
+
+
+def first_and_last(seconds):
+    """The two parts of a take in which drift is looked for, by the name of their scores: where each of 20 s begins."""
+    return ("first_20_s", 0.0), ("last_20_s", seconds - 20)
 
 
 def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
@@ -217,10 +245,10 @@ def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
     scores = dict(seconds_per_second=(time.perf_counter() - started) / seconds)
     made = evaluate.generate_for(generator, waveforms, seed, "generating")
     other = evaluate.generate_for(generator, waveforms, seed + 1, "generating with another seed")
-    for name, start in (("first_20_s", 0.0), ("last_20_s", seconds - 20)):
+    for name, start in first_and_last(seconds):
         cut = [[within(m, a, start, start + 20) for m, a in zip(motions, answers)] for motions in (made, other, truth)]
         part = metrics.puppet_scores(*([m for m, _ in c] for c in cut), [a for _, a in cut[0]])
-        scores |= {f"{name}_{score}": part[score] for score in ("beat_f1", "rest_speed", "rest_speed_truth")}
+        scores |= {f"{name}_{score}": part[score] for score in DRIFTING}
     return scores
 
 
@@ -305,6 +333,9 @@ def longer(args):
         for label in rows:
             rows[label].append(scores[label] | dict(made=scores["made"]))
     yield from rows.items()
+    for part, start in (("first 20 s", 0.0), ("last 20 s", 280.0)):
+        for label, scores in bounds_within(corpus("puppet-five-minutes"), start, start + 20).items():
+            yield f"{label}: {part}", [scores]
 
 
 # ---- unfamiliar speech: what is done to the sound of the test takes ------------------------------------------------------
@@ -371,6 +402,8 @@ def unfamiliar(args):
                             strokes_per_minute=60 * sum(map(len, strokes)) / sum(len(w) / SAMPLE_RATE for w in changed))
             rows.append(remembered(SHIPPED, ["unfamiliar", label, seed], compute))
         yield label, rows
+    for label, (scores,) in bounds():
+        yield label, [{name: scores[name] for name in ("beat_f1", "beat_f1_mismatched", "strokes_per_minute") if name in scores}]
     for language, code in LANGUAGES.items():
         if not shutil.which("espeak-ng"):
             yield language, "not run: install espeak-ng, and give the command again"

@@ -250,7 +250,8 @@ def correlation_by_lag(speech, motion, most):
 def best_lag(curves, fps):
     """(highest correlation, its lag in seconds) of the mean of takes' curves [2 most + 1]; both NaN where no take has a whole one.
 
-    The mean comes first: the best of 41 lags, chosen take by take, would be well above 0 for unrelated signals too.
+    The mean comes first: the best of 41 lags, chosen take by take, would be well above 0 for unrelated signals too. A curve may have
+    two peaks of nearly one height; the lag is that of the higher one, and may jump to the other for a small difference of the motions.
     """
     curves = [c for c in curves if not np.isnan(c).any()]
     if not curves:
@@ -469,6 +470,7 @@ class Reference:
     features: WindowFeatures | None
     true_windows: np.ndarray     # [n, D]
     samples: int                 # windows on either side of each Fréchet distance
+    still: list                  # [takes] Motions that hold the mean training pose, each with the body of its take and as long
     columns: dict                # {"truth", "mean_pose", "shuffled": {metric: value}}
     how: dict                    # sizes, for the JSON
 
@@ -523,8 +525,11 @@ def fit_reference(train, others, truth, waveforms, answers=None, cache=None):
     seen, seen_others = [look_at(m) for m in truth], [look_at(m) for m in others]
     x, true_windows, other_windows = windows([look_at(m) for m in train]), windows(seen), windows(seen_others)
     samples = min(len(true_windows), len(other_windows)) if len(other_windows) else len(true_windows)
+    codec = PoseCodec.fit(train, fps)
+    still = [codec.decode(np.zeros((1, codec.pose_dim)), body=m) for m in truth]
+    still = [replace(s, rotations=np.repeat(s.rotations, len(m), axis=0), positions=np.repeat(s.positions, len(m), axis=0)) for s, m in zip(still, truth)]
     reference = Reference(fps, truth, seen, waveforms, answers, [energy_onsets(w) for w in waveforms], [speech_level(w, fps) for w in waveforms],
-                          fit_windows(x, cache), true_windows, samples, {}, {})
+                          fit_windows(x, cache), true_windows, samples, still, {}, {})
     reference.how = dict(fps=fps, takes=len(truth), fgd=dict(window_frames=WINDOW, hop_frames=HOP, dimensions=DIMENSIONS, fitted_on_windows=len(x), fitted_on_takes=len(train),
                          samples_on_either_side=samples, samples_of_other_truth=len(other_windows)), beat_sigma_s=SIGMA, jerk_peak_percentile=PEAK, foot_contact_body_lengths=CONTACT)
     true = measure(truth, seen, reference)
@@ -532,9 +537,6 @@ def fit_reference(train, others, truth, waveforms, answers=None, cache=None):
         features = reference.features and getattr(reference.features, name)
         true[f"fgd_{name}"] = gesture_distance(features(other_windows), features(true_windows), samples) if features and len(other_windows) else float("nan")
     true["diversity"] = diversity([seen_others, seen])
-    codec = PoseCodec.fit(train, fps)
-    still = [codec.decode(np.zeros((1, codec.pose_dim)), body=m) for m in truth]
-    still = [replace(s, rotations=np.repeat(s.rotations, len(m), axis=0), positions=np.repeat(s.positions, len(m), axis=0)) for s, m in zip(still, truth)]
     half = len(truth) // 2
     shuffled = measure(truth[half:] + truth[:half], seen[half:] + seen[:half], reference, second=truth) if half else {}
     reference.columns = dict(truth=true, mean_pose=measure(still, [look_at(m) for m in still], reference, second=still) | dict(diversity=0.0),

@@ -13,6 +13,7 @@ import diffmotion as dm
 import experiments
 import puppet
 from baselines import MODELS, Direct, PlainBlock
+from bench import machine
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import Motion
 
@@ -171,6 +172,21 @@ def test_the_spread_is_that_over_seeds():
     assert experiments.summary([dict(beat_f1=0.8)])["beat_f1"]["spread"] is None
 
 
+def test_the_bounds_of_a_part_of_takes_are_those_of_its_own_seconds(tmp_path, monkeypatch):
+    """The first half of the recordings is what it is; the second half is spoilt, and only there may it show."""
+    monkeypatch.chdir(tmp_path)
+    puppet.write_corpus(tmp_path / "c", train=2, valid=0, test=2, seconds=24.0)
+    reference = experiments.reference_of(tmp_path / "c", "test")
+    for n, motion in enumerate(reference.truth):                 # from 12 s on nobody moves
+        still = np.minimum(np.arange(len(motion)), 12 * 20 - 1)
+        reference.truth[n] = Motion(**vars(motion) | dict(rotations=motion.rotations[still], positions=motion.positions[still]))
+    first, second = (experiments.bounds_within(tmp_path / "c", start, start + 12) for start in (0, 12))
+    assert list(first) == list(experiments.BOUNDS)
+    assert first["the recorded motion"]["beat_f1"] > 0.9 and first["the recorded motion"]["style_error"] == 0 and second["the recorded motion"]["beat_f1"] == 0
+    assert np.isnan(first["the recorded motion"]["hand_agreement"])
+    assert first["a mean pose"]["beat_f1"] == 0 and first["recorded, with other speech"]["beat_f1"] < 0.6
+
+
 def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     """A corpus of a minute and two training steps: the scores mean nothing, the files are whole."""
     puppet.write_corpus(tmp_path / "corpora/puppet", train=3, valid=1, test=2, seconds=12.0)
@@ -188,6 +204,8 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     assert "not run" in first.stdout and (tmp_path / "results/experiments/features.png").stat().st_size > 5000
     mfcc = torch.load(tmp_path / "runs/experiments/mfcc-2x4-0/model.pt", weights_only=True)
     assert mfcc["speech"]["kind"] == "mfcc"
+    training = labels["MFCC"]["made"][0]["trained"]
+    assert training["precision"] in ("float32", "bfloat16") and training["machine"] == machine()
     before = (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns
     second = run()
     assert second.stdout == first.stdout and "training" not in second.stderr
