@@ -376,6 +376,15 @@ def test_windows_are_cut_inside_takes_and_pose_and_speech_belong_together(tiny_c
 
 
 # ---- evaluate.py -------------------------------------------------------------------------------------------------
+def test_speech_too_short_to_be_shifted_is_not_scored(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "short.wav", tone(1.9), 16_000)
+    done = run("evaluate.py", "--checkpoint", tiny_run / "last.pt", "--steps", 2, "--speech", tmp_path / "short.wav")
+    assert done.returncode == 0 and re.search(r"onset_hits +-\n", done.stdout), done.stderr
+    hits = metrics.onset_hits([np.array([0.5])], torch.from_numpy(tone(2.1)).float(), np.random.default_rng(0))
+    assert np.isfinite(hits).all()
+    assert_one_error_line(run("evaluate.py", "--guidance", "nan"), "--guidance")
+
+
 def test_the_truth_scores_as_the_truth(tiny_corpus):
     """Every puppet score of the recorded motion itself is the best that can be had; of a still body, the worst."""
     bvh, _ = data.find_pairs(tiny_corpus)["test"][0]
