@@ -19,6 +19,7 @@ import evaluate
 import metrics
 import motion as M
 import sample
+import train
 
 
 def assert_one_error_line(done, *words):
@@ -209,6 +210,36 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_corpus, tmp_path):
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1 and "--resume" in error and "Traceback" not in error
     assert last(tmp_path)["training"]["step"] > 0
+
+
+QUESTIONS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "_unique2", "equal"}       # item(), float(), if x; x[mask] is nonzero's
+
+
+class Asked(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the operations that want to know a number now, or how many rows there will be: a GPU is waited for there."""
+    count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        masks = [i for i in args[1] if i is not None and i.dtype == torch.bool] if operation.overloadpacket.__name__.startswith("index") and isinstance(args[1], (list, tuple)) else []
+        self.count += operation.overloadpacket.__name__ in QUESTIONS or bool(masks)
+        return operation(*args, **(kwargs or {}))
+
+
+def test_training_asks_for_its_numbers_every_tenth_step_only(tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)     # Ctrl-C stays pytest's
+    handed_over = []
+    for name in ("tolist", "numpy", "cpu", "__array__"):             # on a CPU these are no operations
+        original = getattr(torch.Tensor, name)
+        monkeypatch.setattr(torch.Tensor, name, lambda *a, original=original, **more: (handed_over.append(original), original(*a, **more))[1])
+    counts = []
+    for steps in (20, 30):                           # what they differ in is ten steps of the loop
+        handed_over.clear()
+        arguments = ["--data", tiny_corpus, "--out", tmp_path / str(steps), "--steps", steps, "--save-every", 1000, "--picture-every", 1000, "--no-scores", *TINY]
+        monkeypatch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+        with Asked() as asked:
+            train.main()
+        counts.append((asked.count, len(handed_over)))
+    assert counts[1] == (counts[0][0], counts[0][1] + 1), "ten steps: one list of losses"
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_corpus, tmp_path):
