@@ -381,7 +381,7 @@ def print_scores(scores, indent=2):
 
 
 def table(results):
-    """Tables in Markdown of what a run of all has measured; the README's join several machines by hand."""
+    """Tables in Markdown of what a run of all has measured; those of results/README.md join several machines by hand."""
     steps, train, motion, heard, bvh = (results[name] for name in ("step_times", "training", "samplers", "hearing", "read_one_minute"))
     print("| a pass for 20 s of motion | split adaLN | joint adaLN | split's share of a plain product's rate |\n|---|---|---|---|")
     for name in (f"{size} {kind}" for size in SIZES for kind in ("float32", "bfloat16")):

@@ -36,7 +36,7 @@ from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
 
 HERE = Path(__file__).resolve().parent
-SAMPLER, STEPS, GUIDANCE = "dpmpp", 10, 1.2     # chosen on puppet takes of their own (seed 77): see README
+SAMPLER, STEPS, GUIDANCE = "dpmpp", 10, 1.2     # chosen on puppet takes of their own (seed 77): see results/README.md
 # Frames that are made before the first one and thrown away, to copies of the first frame of speech. The first frame has no past to go on from: hands
 # begin anywhere, and sink to where they rest over some 20 frames. Hands' mean speed in the first 0.4 s of 24 clips that begin with silence, body
 # heights a second, with a lead of 0, 10, 20, 40 frames: 0.21, 0.071, 0.033, 0.020; the recorded motion: 0.017.
