@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -345,25 +346,34 @@ def prepare_half_an_hour(folder, minutes=30, kept=3):
     return scores | {"76_hours": dict(hours=seconds * whole / 3600, gigabytes_of_memory=(memory.most + max(0, grown) * BEAT_HOURS * 60) / 1e3, gigabytes_of_disk=disk)}
 
 
+def verdict(lag, follows, shift):
+    """What data.py check says of a motion that is known to be late by `shift`, from data.lag_of_motion's two numbers."""
+    if follows < data.FOLLOWS:
+        return "cannot tell"
+    if abs(lag) <= data.IN_STEP:
+        return "in step"
+    return "shift found" if abs(lag - shift) <= 0.1 else "wrong shift"
+
+
 def find_lags(_, seconds=(60, 30), shifts=(0, 0.2, 0.4, 1, 3, 8, 12)):
-    """Of the puppet's 12 test takes, the share in which data.py check says "in step", the right shift, a wrong one, or cannot tell."""
+    """Of the puppet's 12 test takes, the share that gets each verdict of data.py check, by how late their motion is made."""
     if not evaluate.PUPPET.exists():
         puppet.write_corpus(evaluate.PUPPET)
     takes = [data.load_take(*pair) for pair in data.find_pairs(evaluate.PUPPET)["test"]]
+
+    def quantiles(values):
+        return dict(zip(("least", "median", "most"), np.quantile(values, (0, 0.5, 1))))
+
     scores = {}
     for length in seconds:
-        cut = [(Motion(**{**vars(m), "rotations": m.rotations[:round(length / m.frame_time)], "positions": m.positions[:round(length / m.frame_time)]}), w[:length * SAMPLE_RATE]) for m, w in takes]
-        alone = [data.lag_of_motion(m, w)[1] for m, w in cut]
-        strange = [data.lag_of_motion(m, w)[1] for k, (m, _) in enumerate(cut) for n, (_, w) in enumerate(cut) if n != k]
-        rows = {"own sound": dict(zip(("least", "median", "most"), np.quantile(alone, (0, 0.5, 1)))), "another's sound": dict(zip(("least", "median", "most"), np.quantile(strange, (0, 0.5, 1))))}
-        rows["another's sound"]["taken for related"] = float(np.mean(np.array(strange) >= data.FOLLOWS))
+        frames = [round(length / m.frame_time) for m, _ in takes]
+        cut = [(replace(m, rotations=m.rotations[:n], positions=m.positions[:n]), w[:length * SAMPLE_RATE]) for (m, w), n in zip(takes, frames)]
+        own = [data.lag_of_motion(m, w)[1] for m, w in cut]
+        others = [data.lag_of_motion(m, w)[1] for k, (m, _) in enumerate(cut) for n, (_, w) in enumerate(cut) if n != k]
+        rows = {"own sound": quantiles(own), "another's sound": quantiles(others) | {"taken for related": float(np.mean(np.array(others) >= data.FOLLOWS))}}
         for shift in shifts:
-            found = [data.lag_of_motion(m, torch.roll(w, -int(shift * SAMPLE_RATE))) for m, w in cut]
-            sure = [lag for lag, how in found if how >= data.FOLLOWS]
-            rows[f"motion {shift} s late"] = {"in step": sum(abs(lag) <= data.IN_STEP for lag in sure) / len(found),
-                                              "shift found": sum(abs(lag) > data.IN_STEP and abs(lag - shift) <= 0.1 for lag in sure) / len(found),
-                                              "wrong shift": sum(abs(lag) > data.IN_STEP and abs(lag - shift) > 0.1 for lag in sure) / len(found),
-                                              "cannot tell": 1 - len(sure) / len(found)}
+            verdicts = [verdict(*data.lag_of_motion(m, torch.roll(w, -int(shift * SAMPLE_RATE))), shift) for m, w in cut]
+            rows[f"motion {shift} s late"] = {kind: verdicts.count(kind) / len(verdicts) for kind in ("in step", "shift found", "wrong shift", "cannot tell")}
         scores[f"{length} s"] = rows
     return scores
 

@@ -461,8 +461,39 @@ def print_rows(rows):
         print(f"{row['label']:<48}" + (row.get("not_run") or "".join(f"{cell:>22}" for cell in cells)))
 
 
+def bars(axis, name, rows, made):
+    """One score as a bar a row, a dot for each seed; grey: what no model made. The first row is the default model."""
+    for n, row in enumerate(rows):
+        score = row["scores"].get(name)
+        if score:
+            colour = "#2e6f9e" if n == 0 else "#a9c4d9" if row in made else "#c8c8c8"
+            axis.barh(n, score["mean"], color=colour)
+            axis.plot(score["each"], [n] * len(score["each"]), "o", color="#333333", ms=3)
+    axis.set(yticks=range(len(rows)), yticklabels=[row["label"] for row in rows], ylim=(len(rows) - 0.5, -0.5))
+
+
+def curves(axis, name, rows, made, kind):
+    """One score over the number at the end of each label, a curve for each word before it ("ddpm 25"), with its spread; dotted: the recorded motion."""
+    truth = next(row["scores"].get(name) for row in rows if row not in made)
+    if truth:
+        axis.axhline(truth["mean"], color="#666666", lw=1, ls=":", label="recorded")
+    families = {}
+    for row in made:
+        family, _, number = row["label"].rpartition(" ")
+        if name in row["scores"]:
+            families.setdefault(family, []).append((float(number), row["scores"][name]))
+    for family, points in families.items():
+        x = [number for number, _ in points]
+        mean = np.array([score["mean"] for _, score in points])
+        spread = np.array([score["spread"] or 0 for _, score in points])
+        axis.plot(x, mean, "o-", ms=4, label=family)
+        axis.fill_between(x, mean - spread, mean + spread, alpha=0.2)
+        if kind == "steps" or x[0] > 0 and x[-1] / x[0] > 10:
+            axis.set_xscale("log")
+
+
 def draw(path, question, kind, rows):
-    """A panel a score: bars with a dot for each seed, or curves over a number on a logarithmic or plain axis."""
+    """A panel a score of SHOWN: bars, or curves over a number on a logarithmic or plain axis."""
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -479,23 +510,9 @@ def draw(path, question, kind, rows):
         axis.set_title(name, fontsize=10)
         axis.grid(alpha=0.3)
         if kind == "category":
-            for n, row in enumerate(rows):
-                if name in row["scores"]:
-                    axis.barh(n, row["scores"][name]["mean"], color="#2e6f9e" if n == 0 else "#a9c4d9" if row in made else "#c8c8c8")
-                    axis.plot(row["scores"][name]["each"], [n] * len(row["scores"][name]["each"]), "o", color="#333333", ms=3)
-            axis.set(yticks=range(len(rows)), yticklabels=[row["label"] for row in rows], ylim=(len(rows) - 0.5, -0.5))
-            continue
-        truth = next(row["scores"].get(name) for row in rows if row not in made)
-        if truth:
-            axis.axhline(truth["mean"], color="#666666", lw=1, ls=":", label="recorded")
-        for family in dict.fromkeys(row["label"].rpartition(" ")[0] for row in made):
-            points = [(float(row["label"].rpartition(" ")[2]), row["scores"][name]) for row in made if row["label"].rpartition(" ")[0] == family and name in row["scores"]]
-            x, mean = [x for x, _ in points], np.array([c["mean"] for _, c in points])
-            axis.plot(x, mean, "o-", ms=4, label=family)
-            spread = np.array([c["spread"] or 0 for _, c in points])
-            axis.fill_between(x, mean - spread, mean + spread, alpha=0.2)
-        if kind == "steps" or len(x) and x[0] > 0 and x[-1] / x[0] > 10:
-            axis.set_xscale("log")
+            bars(axis, name, rows, made)
+        else:
+            curves(axis, name, rows, made, kind)
     if kind == "steps":
         axes[0][0].legend(fontsize=8)
     figure.suptitle(question, fontsize=11)
