@@ -220,8 +220,9 @@ class Asked(torch.utils._python_dispatch.TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        masks = [i for i in args[1] if i is not None and i.dtype == torch.bool] if operation.overloadpacket.__name__.startswith("index") and isinstance(args[1], (list, tuple)) else []
-        self.count += operation.overloadpacket.__name__ in QUESTIONS or bool(masks)
+        name = operation.overloadpacket.__name__
+        by_mask = name in ("index", "index_put", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        self.count += name in QUESTIONS or by_mask
         return operation(*args, **(kwargs or {}))
 
 
