@@ -454,9 +454,9 @@ def test_the_page_lasts_as_long_as_the_longest_and_who_is_done_waits(open_page):
 
 
 def test_each_body_has_a_row_of_strokes(open_page):
-    page = open_page([person("truth"), person("model")], strokes={"truth": [1.0], "model": [1.5, 2.4]})
+    page = open_page([person("truth"), person("model")], strokes={"truth": [0.05, 1.0], "model": [1.5, 2.4]})     # 0.05 s: where the label is
     page.seek(0.0)
-    for row, strokes in [(0, [1.0]), (1, [1.5, 2.4])]:
+    for row, strokes in [(0, [0.05, 1.0]), (1, [1.5, 2.4])]:
         found = page.js(PIXELS + f"""(() => {{
             const {{ data, width }} = pixelsOf('wave'), red = n => data[n] > 180 && data[n + 1] < 90 && data[n + 3] > 200;
             return [...Array(width).keys()].filter(x => red(4 * (({row} * 12 + 3) * width + x))).map(x => x / width * {SECONDS}); }})()""")
