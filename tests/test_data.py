@@ -380,13 +380,13 @@ def test_half_of_the_windows_are_mirrored_with_their_own_speech(tmp_path):
     corpus.to("cpu", 20)
     pose, speech = corpus.batch(400, torch.Generator().manual_seed(0))
     plain = {p.numpy().tobytes(): s for take, sounds in zip(corpus.poses, corpus.speeches) for p, s in zip(take.unfold(0, 20, 1).transpose(1, 2), sounds.unfold(0, 20, 1).transpose(1, 2))}
-    swap, sign = corpus.codec.swap, corpus.codec.sign
+    swap, sign = corpus.codec.swap, torch.as_tensor(corpus.codec.sign)
     straight = [p.contiguous().numpy().tobytes() in plain for p in pose]
     assert 150 < sum(straight) < 250
     for p, s, is_plain in zip(pose, speech, straight):
         original = p if is_plain else p[:, swap] * sign
         assert torch.equal(plain[original.contiguous().numpy().tobytes()], s)
-    both = torch.cat([torch.cat([p, p[:, swap] * sign])[1:] - 0 for p in corpus.poses])
+    both = torch.cat([torch.cat([p, p[:, swap] * sign])[1:] for p in corpus.poses])
     assert torch.allclose(both.std(0), torch.ones(both.shape[1]), atol=0.02)
 
 
