@@ -212,7 +212,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_corpus, tmp_path):
     assert last(tmp_path)["training"]["step"] > 0
 
 
-QUESTIONS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "_unique2", "equal"}       # item(), float(), if x; x[mask] is nonzero's
+QUESTIONS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "_unique2", "equal"}       # item(), float(), if x, and whose size depends on values
 
 
 class Asked(torch.utils._python_dispatch.TorchDispatchMode):
