@@ -169,7 +169,7 @@ class FrameByFrame(DiffMotion):
         x = self.enter(x_t)                                                  # [B, F, H]
         for norm, into, out in zip(self.norms, self.ins, self.outs):
             x = x + out(fun.silu(into(torch.cat([norm(x), memory.to(x.dtype), step], dim=-1))))
-        return self.schedule.eps_from_v(x_t, t, self.leave(x).float())
+        return self.noise(x_t, t, self.leave(x))                             # [B, F, P]
 
     @torch.no_grad()
     def generate(self, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter):

@@ -68,7 +68,7 @@ class NoiseSchedule:
         return (x_t - (1 - abar) ** 0.5 * eps) / abar ** 0.5
 
     def eps_from_v(self, x_t, t, v):
-        """The noise in x_t, from v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0, which is what the network answers.  -> eps [B, ...].
+        """The noise in x_t, from v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0, which is what our network answers.  -> eps [B, ...].
 
         x_t and v are the pair (x0, eps) seen from axes that are turned by an angle whose cosine is sqrt(abar_t); this is the way back
         (Salimans & Ho 2022, arXiv 2202.00512, appendix D). Where the noise is strong eps is nearly x_t, and v is nearly -x0: the
@@ -107,6 +107,7 @@ class DiffMotionConfig:
     speech_reach: int = 16        # speech is heard this far back and ahead: 0.8 s, time to raise a hand for a stroke
     memory: float = 0.0           # share of the last pose that is not news: see DiffMotion.innovations; 0 is the paper
     speech_layers: int = 1        # L > 1: the speech brings L layers of S features side by side; see DiffMotion.mix_layers
+    answer: str = "v"             # what the last layer gives: "v" (ours) or "eps" (the paper's): see NoiseSchedule.eps_from_v
 
 
 class AdaLN(nn.Module):
@@ -258,6 +259,8 @@ class DiffMotion(nn.Module):
         W = config.width
         if W % config.heads or (W // config.heads) % 2:
             raise ValueError(f"width {W} does not divide into {config.heads} heads of even size")
+        if config.answer not in ("v", "eps"):
+            raise ValueError(f"the network answers 'v' or 'eps', not {config.answer!r}")
         if config.speech_layers > 1:                             # equal shares at first
             self.layer_shares = nn.Parameter(torch.zeros(config.speech_layers))
         # Condition encoder, behind WavLM or mel: what is said around a frame, and by what voice. See encode_speech.
@@ -416,8 +419,11 @@ class DiffMotion(nn.Module):
         for n, block in enumerate(self.blocks):
             x = block(x, speech[n], step[n], turn, mask, None if cache is None else cache.setdefault(n, {}))
         shift, scale = self.final_adaln(speech[-1], step[-1])
-        v = self.final(self.final_norm(x) * (1 + scale) + shift)             # [B, F, P]
-        return self.schedule.eps_from_v(x_t, t, v.float())
+        return self.noise(x_t, t, self.final(self.final_norm(x) * (1 + scale) + shift))      # [B, F, P]
+
+    def noise(self, x_t, t, answer):
+        """What the last layer gave, v or the noise itself -> eps float32 [B, F, P]."""
+        return self.schedule.eps_from_v(x_t, t, answer.float()) if self.config.answer == "v" else answer.float()
 
 
 def sinusoid(t, width):

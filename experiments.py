@@ -54,6 +54,11 @@ MODELS = {
     "mfcc": ("MFCC", "--features mfcc"),
     "wavlm": ("WavLM, last layer", "--features wavlm --layer last"),
     "wavlm-sum": ("WavLM, weighted sum", "--features wavlm --layer sum"),
+    "poses": ("diffuses poses, not what is new in them", "--memory 0"),
+    "eps": ("answers the noise, not v", "--answer eps"),
+    "plain-loss": ("the paper's loss", "--loss-power 0"),
+    "v-loss": ("v's loss", "--loss-power 1"),
+    "paper": ("the paper's in all of these", "--adaln joint --depth 5 --memory 0 --answer eps --loss-power 0"),
 }
 
 
@@ -229,6 +234,11 @@ def at_once(args, seconds=60.0):
     drift = {name: bounds_within(corpus(), start, start + 20) for name, start in first_and_last(seconds)}
     for label, (scores,) in bounds():
         yield label, [scores | {f"{name}_{score}": part[label][score] for name, part in drift.items() for score in DRIFTING}]
+
+
+def departures(args):
+    """What is each departure from the paper worth? Each is undone alone, then all of them."""
+    yield from models(args, "split", "joint", "poses", "eps", "plain-loss", "v-loss", "paper")
 
 
 DRIFTING = ("beat_f1", "rest_speed", "rest_speed_truth")
@@ -431,6 +441,7 @@ EXPERIMENTS = {
     "unfamiliar": (unfamiliar, "What does it do with unfamiliar sound?", "category"),
     "longer": (longer, "What becomes of it after five minutes?", "category"),
     "data": (data, "How much data does it take?", "number"),
+    "departures": (departures, "What is each departure from the paper worth?", "category"),
 }
 
 
@@ -535,7 +546,7 @@ def experiment(name, args):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     training = dict(checkpoint="pretrained/puppet.pt") if name in ("samplers", "guidance", "longer", "unfamiliar") else dict(steps=args.steps, batch=args.batch)
-    report = dict(experiment=name, question=question, rows=rows, seeds=args.seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once") else None, device=args.device)
+    report = dict(experiment=name, question=question, rows=rows, seeds=args.seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(report, indent=1) + "\n")
     draw(args.out / f"{name}.png", question, kind, rows)

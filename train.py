@@ -56,6 +56,8 @@ class Settings:
     heads: int = 4                  # attention heads
     attention_window: int = 100     # frames that a frame sees, itself and those before it; at most --window, so that it is used as it was trained
     adaln: str = "split"            # "joint" is the paper's form: see AdaLN in diffmotion.py
+    answer: str = "v"               # what the network answers; "eps", the noise itself, is the paper's: see NoiseSchedule.eps_from_v
+    loss_power: float = 0.5         # the squared error of the noise is divided by abar to this power: 0 is the paper's loss, 1 is the squared error of v
     lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
     warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
     clip: float = 0.5               # gradient norm is clipped here (the authors' value)
@@ -98,7 +100,7 @@ def parse():
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
     for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 1 - 1e-9), ("drop", 0, 1), ("warmup", 0, math.inf),
-                              ("beta_end", 1e-4, 0.999), ("memory", 0, 0.999), ("fps", 1, 240)):
+                              ("beta_end", 1e-4, 0.999), ("memory", 0, 0.999), ("loss_power", 0, 1), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most:g}, not {getattr(settings, name)}")
     if settings.attention_window > settings.window and not resume:
@@ -113,8 +115,9 @@ def parse():
         parser.error(f"--layer {settings.layer} chooses among WavLM's layers; give --features wavlm too")
     if settings.model not in MODELS:
         parser.error(f"--model is one of {', '.join(MODELS)}, not {settings.model!r}")
-    if settings.adaln not in ("split", "joint"):
-        parser.error(f"--adaln is split or joint, not {settings.adaln!r}")
+    for name, forms in (("adaln", ("split", "joint")), ("answer", ("v", "eps"))):
+        if getattr(settings, name) not in forms:
+            parser.error(f"--{name} is {' or '.join(forms)}, not {getattr(settings, name)!r}")
     return settings, given, resume
 
 
@@ -229,7 +232,7 @@ def main():
     torch.manual_seed(s.seed)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     model = MODELS[s.model](DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
-                                        memory=s.memory, speech_layers=features.layers), schedule).to(s.device)
+                                        memory=s.memory, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
         model.innovation_scale.copy_(corpus.innovation_scale(s.memory).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -289,7 +292,7 @@ def main():
         error = (target - predicted.float()) ** 2                            # [B, F, P]
         # Left or right hand, stroke or rest: such things are settled at large t, where an error in eps is small whatever the network says. Ho et al.
         # leave it so and neglect large t; v's own error (Salimans & Ho 2022) is this one / abar, and neglects small t. We take the middle between the two.
-        loss = torch.mean(error if s.model == "direct" else error / schedule.abar(t, error) ** 0.5)
+        loss = torch.mean(error if s.model == "direct" else error / schedule.abar(t, error) ** s.loss_power)
 
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -43,6 +43,16 @@ def test_schedule_and_one_reverse_step_are_those_of_diffusers(beta_end):
         assert torch.allclose(expected, step.prev_sample, rtol=1e-3, atol=2e-4), t
 
 
+def test_the_squared_error_of_v_is_that_of_the_noise_over_abar():
+    """Which is what --loss-power means."""
+    schedule, t = NoiseSchedule(), torch.tensor([1, 400, 999])
+    x0, eps, wrong = torch.randn(3, 7, 4), torch.randn(3, 7, 4), torch.randn(3, 7, 4)
+    abar = schedule.alphas_cumprod[t, None, None]
+    v = abar.sqrt() * eps - (1 - abar).sqrt() * x0
+    error = eps - schedule.eps_from_v(schedule.add_noise(x0, t, eps), t, v + wrong)
+    assert torch.allclose(error ** 2 / abar, wrong ** 2, rtol=1e-2, atol=1e-4)
+
+
 def test_noise_variance_stays_one_at_every_step():
     # of so many the variance is 0.003 out, a deviation: with a tenth of them one run in a hundred failed
     schedule, noise = NoiseSchedule(), torch.randn(200_000)
@@ -84,6 +94,20 @@ def test_an_untrained_model_knows_what_can_be_known_without_training(adaln):
     x_t, t = torch.randn(2, 9, 6), torch.tensor([0, 499])
     expected = (1 - schedule.alphas_cumprod[t]).sqrt()[:, None, None] * x_t
     assert torch.allclose(model(x_t, t, torch.randn(2, 9, 5)), expected)
+
+
+@pytest.mark.parametrize("adaln", ["split", "joint"])
+def test_the_answer_is_v_or_the_noise_itself(adaln):
+    """Two networks of the same weights: what one calls the noise, the other calls v."""
+    answers = {}
+    for answer in ("eps", "v"):
+        torch.manual_seed(0)
+        model = small_model(adaln=adaln, answer=answer)
+        x_t, t, speech = torch.randn(2, 9, 6), torch.tensor([3, 900]), torch.randn(2, 9, 5)
+        answers[answer] = model(x_t, t, speech)
+    assert torch.allclose(answers["v"], model.schedule.eps_from_v(x_t, t, answers["eps"]), atol=1e-6) and not torch.allclose(*answers.values(), atol=0.1)
+    with pytest.raises(ValueError, match="not 'x0'"):
+        small_model(answer="x0")
 
 
 def test_gates_start_shut_so_that_a_block_starts_as_the_identity():

@@ -243,6 +243,16 @@ def test_training_asks_for_its_numbers_every_tenth_step_only(tiny_corpus, tmp_pa
     assert counts[1] == (counts[0][0], counts[0][1] + 1), "ten steps: one list of losses"
 
 
+@pytest.mark.parametrize("answer,power", [("eps", 0), ("v", 1)])
+def test_the_loss_of_answering_nothing_is_the_variance_of_what_is_asked(tiny_corpus, tmp_path, answer, power):
+    """A network that has not learnt answers 0: the paper's loss then is the variance of the noise, v's own that of v; both are 1, for any other pair they are not."""
+    done = run("train.py", "--data", tiny_corpus, "--out", tmp_path, "--steps", 20, "--lr", 1e-12, "--answer", answer, "--loss-power", power,
+               "--adaln", "joint", "--no-scores", *TINY, "--batch", 8)
+    assert done.returncode == 0, done.stderr
+    assert last(tmp_path)["training"]["losses"] == pytest.approx([1, 1], abs=0.01 if answer == "eps" else 0.15)
+    assert last(tmp_path)["model"]["answer"] == answer
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(tiny_corpus, tmp_path):
     assert run("train.py", "--data", tiny_corpus, "--out", tmp_path, "--steps", 20, "--save-every", 10, *TINY).returncode == 0
     state = last(tmp_path)
@@ -275,6 +285,7 @@ def test_a_resumed_run_keeps_what_it_was_given_where_the_new_command_says_nothin
 
 @pytest.mark.parametrize("arguments,word", [(["--steps", 0], "--steps"), (["--width", 30, "--heads", 4], "heads"), (["--features", "ears"], "features"),
                                             (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln"),
+                                            (["--answer", "x0"], "--answer is v or eps"), (["--loss-power", 2], "--loss-power"),
                                             (["--beta-end", 2], "--beta-end"), (["--fps", 0], "--fps"), (["--fps", "nan"], "--fps"), (["--lr", "nan"], "--lr"), (["--lr", -1], "--lr"),
                                             (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
                                             (["--window", 80], "--attention-window 100 is more than --window 80")])
