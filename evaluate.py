@@ -54,14 +54,19 @@ def generate_for(generator, waveforms, seed, desc, **settings):
     return motions
 
 
-def read_held_out(pairs, fps):
-    """(bvh, sound) pairs -> (Motions at fps, waveforms, answers or None if not all takes have them). The detector must see all at one rate."""
-    takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
+def answers_of(pairs):
+    """The puppet's answers beside (bvh, sound) pairs, or None if not all takes have them."""
     files = [bvh.with_suffix(".json") for bvh, _ in pairs]
     answers = [json.loads(f.read_text()) for f in files] if all(f.exists() for f in files) else None
     if answers and not all(isinstance(a, dict) and "stresses" in a for a in answers):
         answers = None                               # not the puppet's: BEAT has a .json of the face beside each take
-    return [resample(motion, fps) for motion, _ in takes], [waveform for _, waveform in takes], answers
+    return answers
+
+
+def read_held_out(pairs, fps):
+    """(bvh, sound) pairs -> (Motions at fps, waveforms, answers or None). The detector must see all at one rate."""
+    takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
+    return [resample(motion, fps) for motion, _ in takes], [waveform for _, waveform in takes], answers_of(pairs)
 
 
 def evaluate(generator, pairs, seed=0, **settings):
@@ -99,23 +104,24 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     fitted = spread([pair for pair in train if pair not in others] if len(train) >= 2 * len(others) else train, FITTED)
 
     def read(pairs, desc):
-        motions, frames = [], int(120 * fps)
-        for bvh, _ in tqdm(pairs, desc=desc, unit="take", disable=None):
+        motions, answers, frames = [], [], int(120 * fps)
+        for pair in tqdm(pairs, desc=desc, unit="take", disable=None):
             try:
-                m = read_bvh(bvh, fps)
+                m = read_bvh(pair[0], fps)
                 if m.names != truth[0].names:
-                    raise BvhError(f"{bvh}: has other joints than {parts[part][0][0]}; leave it out with --skip")
+                    raise BvhError(f"{pair[0]}: has other joints than {parts[part][0][0]}; leave it out with --skip")
                 motions.append(replace(m, rotations=m.rotations[:frames], positions=m.positions[:frames]))
+                answers += answers_of([pair]) or []
             except BvhError as error:
                 if not skip:
                     raise
                 tqdm.write(f"left out: {error}", file=sys.stderr)
-        return motions
+        return motions, answers if len(answers) == len(motions) else None
 
-    training = read(fitted, "reading training takes")
+    training, _ = read(fitted, "reading training takes")
     if not training:
         raise CorpusError(f"{parts[part][0][0]}: none of the training takes beside it can be used; python data.py check says why")
-    reference = fit_reference(training, read(others, "reading other takes"), truth, waveforms, answers, cache)
+    reference = fit_reference(training, *read(others, "reading other takes"), truth, waveforms, answers, cache)
     reference.how.update(fitted_on=[bvh.stem for bvh, _ in fitted], other_truth=[bvh.stem for bvh, _ in others], other_truth_was_fitted_on=any(p in fitted for p in others))
     return reference
 

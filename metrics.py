@@ -102,6 +102,19 @@ def style_error(made, truth):
     return mean([np.abs(made[n] - truth[n]) / np.where(truth[n] > 0, truth[n], np.nan) for n in truth])
 
 
+def rest_error(speed, truth):
+    """|speed / truth - 1| of two rest_speeds; NaN where the truth has no rest, or rests without a motion."""
+    return abs(speed / truth - 1) if truth else float("nan")
+
+
+def scores_of_others(others, their_answers, truth, answers):
+    """style_error and rest_error of recorded takes of the same speakers with other speech, which is as near to 0 as anybody can expect to come:
+    a speaker's strokes and rests differ from minute to minute. NaN for the style where a speaker has no other take."""
+    theirs, true = style_by_speaker(others, their_answers), style_by_speaker(truth, answers)
+    return dict(style_error=style_error(theirs, true) if set(true) <= set(theirs) else float("nan"),
+                rest_error=rest_error(rest_speed(others, their_answers), rest_speed(truth, answers)))
+
+
 def phrase_hands(motion, answers):
     """The hand that moves farther in each phrase, [phrases]: 0 left, 1 right."""
     step = np.linalg.norm(np.diff(hands_of(motion), axis=0), axis=-1)        # [F - 1, 2]
@@ -121,7 +134,7 @@ def puppet_scores(made, other_seed, truth, answers):
                 style_error=style_error(style_by_speaker(made, answers), true_style),
                 style_error_average=style_error(dict.fromkeys(true_style, average), true_style),
                 hand_agreement=mean([(phrase_hands(a, x) == phrase_hands(b, x)).astype(float) for a, b, x in zip(made, other_seed, answers)]),
-                rest_error=abs(speed / speed_truth - 1) if speed_truth else float("nan"), rest_speed=speed, rest_speed_truth=speed_truth)
+                rest_error=rest_error(speed, speed_truth), rest_speed=speed, rest_speed_truth=speed_truth)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -509,16 +522,16 @@ def measure(motions, seen, reference, second=None):
     return values
 
 
-def fit_reference(train, others, truth, waveforms, answers=None, cache=None):
+def fit_reference(train, others, their_answers, truth, waveforms, answers=None, cache=None):
     """Everything that depends on the corpus alone -> Reference. All Motions at one frame rate.
 
     train      training takes that the features are fitted on, and the mean pose
     others     training takes that are kept out of that, as many as `truth` if there are so many: "other truth", whose
-               distance from the truth is the least that anybody can expect of a Fréchet distance
+               distance from the truth is the least that anybody can expect of a Fréchet distance; their_answers: the puppet's, or None
     truth      the held-out takes, waveforms and answers theirs
 
-    Columns beside the model's. truth: the recorded motion itself; for Fréchet distances `others`, for diversity the distance of two
-    unrelated recordings, `others` and truth. mean_pose: the mean training pose, held still. shuffled: the recorded motion with the
+    Columns beside the model's. truth: the recorded motion itself; for Fréchet distances, style_error and rest_error `others`, for diversity the
+    distance of two unrelated recordings, `others` and truth. mean_pose: the mean training pose, held still. shuffled: the recorded motion with the
     speech and answers of the take half the list away, for what depends on them; nothing with a single take.
     """
     fps = 1 / truth[0].frame_time
@@ -537,6 +550,8 @@ def fit_reference(train, others, truth, waveforms, answers=None, cache=None):
         features = reference.features and getattr(reference.features, name)
         true[f"fgd_{name}"] = gesture_distance(features(other_windows), features(true_windows), samples) if features and len(other_windows) else float("nan")
     true["diversity"] = diversity([seen_others, seen])
+    if answers:
+        true |= scores_of_others(others, their_answers, truth, answers) if their_answers else dict(style_error=float("nan"), rest_error=float("nan"))
     half = len(truth) // 2
     shuffled = measure(truth[half:] + truth[:half], seen[half:] + seen[:half], reference, second=truth) if half else {}
     reference.columns = dict(truth=true, mean_pose=measure(still, [look_at(m) for m in still], reference, second=still) | dict(diversity=0.0),

@@ -182,8 +182,8 @@ def test_the_bounds_of_a_part_of_takes_are_those_of_its_own_seconds(tmp_path, mo
         reference.truth[n] = Motion(**vars(motion) | dict(rotations=motion.rotations[still], positions=motion.positions[still]))
     first, second = (experiments.bounds_within(tmp_path / "c", start, start + 12) for start in (0, 12))
     assert list(first) == list(experiments.BOUNDS)
-    assert first["the recorded motion"]["beat_f1"] > 0.9 and first["the recorded motion"]["style_error"] == 0 and second["the recorded motion"]["beat_f1"] == 0
-    assert np.isnan(first["the recorded motion"]["hand_agreement"])
+    assert first["the recorded motion"]["beat_f1"] > 0.9 and second["the recorded motion"]["beat_f1"] == 0
+    assert all(np.isnan(first["the recorded motion"][name]) for name in ("hand_agreement", "style_error", "rest_error"))
     assert first["a mean pose"]["beat_f1"] == 0 and first["recorded, with other speech"]["beat_f1"] < 0.6
 
 

@@ -224,6 +224,11 @@ def test_the_puppets_scores_of_hands_that_move_as_told(by_hand):
     # posture 0.5 for 0.4 is a quarter too much, the median stroke 0.15 for 0.2 a quarter too little
     assert scores["style_error"] == pytest.approx(0.25) and scores["style_error_average"] == 0
     assert metrics.puppet_scores([one], [other], truth, answers)["hand_agreement"] == 0.5
+    # other takes need not be as many, and may hold speakers that are not asked for
+    stranger = dict(answers[0], speaker=dict(number=5))
+    others = metrics.scores_of_others([*made, *truth, *truth], [answers[0], answers[0], stranger], truth, answers)
+    assert others["style_error"] == pytest.approx(0.25 / 2) and others["rest_error"] == pytest.approx((0.15 + 0.1 + 0.1) / 3 / 0.1 - 1)
+    assert np.isnan(metrics.scores_of_others([one], [stranger], truth, answers)["style_error"])
 
 
 def test_strokes_a_minute_and_the_peak_of_the_jerk(reference):
@@ -251,16 +256,18 @@ def reference(tiny_corpus):
     parts = corpus_of(tiny_corpus, find_pairs(tiny_corpus))
     truth, waveforms, answers = parts["test"]
     more, more_waveforms, more_answers = parts["valid"]
-    return metrics.fit_reference(parts["train"][0], more, truth + more, waveforms + more_waveforms, answers + more_answers)
+    return metrics.fit_reference(parts["train"][0], more, more_answers, truth + more, waveforms + more_waveforms, answers + more_answers)
 
 
 def test_a_model_that_gives_the_truth_scores_as_the_truth(reference):
     table = metrics.report([reference.truth] * 3, reference)
     for name, row in table.items():
         assert len(row["seeds"]) == 3 and row["spread"] == pytest.approx(0, abs=1e-9), name
-        if name not in ("fgd_raw", "fgd_code", "diversity", "hand_agreement"):
+        if name not in ("fgd_raw", "fgd_code", "diversity", "hand_agreement", "style_error", "rest_error"):
             assert row["model"] == pytest.approx(row["truth"], nan_ok=True), name
     assert table["fgd_raw"]["model"] == pytest.approx(0, abs=1e-6) and table["diversity"]["model"] == 0
+    for name in ("style_error", "rest_error"):       # the truth's is that of other takes of the same speaker
+        assert table[name]["model"] == 0 < table[name]["truth"] < table[name]["mean_pose"]
     assert table["beat_f1"]["mean_pose"] == 0 and table["beat_f1"]["shuffled"] < 0.7 < table["beat_f1"]["truth"]
     assert table["fgd_raw"]["mean_pose"] > table["fgd_raw"]["truth"] > 0 and table["hand_jerk"]["mean_pose"] == pytest.approx(0, abs=1e-6)
     assert table["range_of_motion"]["mean_pose"] == pytest.approx(0, abs=1e-5) and np.isnan(table["foot_sliding"]["shuffled"])
@@ -272,7 +279,7 @@ def test_extreme_cases_are_not_defined_and_do_not_crash(reference, capsys):
     short = cut(reference.truth[0], 30)
     answers = [dict(reference.answers[0], phrases=[], stresses=[])]
     for waveform in (torch.zeros(100), reference.waveforms[0][:30 * 800]):
-        alone = metrics.fit_reference([short], [], [short], [waveform], answers)
+        alone = metrics.fit_reference([short], [], None, [short], [waveform], answers)
         table = metrics.report([[cut(short, n)] for n in (1, 2, 30)], alone)
         assert np.isnan(table["fgd_raw"]["model"]) and np.isnan(table["beat_f1_share"]["model"]) and np.isnan(table["rest_error"]["model"])
         evaluate.print_report(table)
