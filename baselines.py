@@ -8,7 +8,7 @@
     frames         frame by frame, the first DiffMotion's way: a recurrent memory, and a small diffusion model for one frame
 
 (The paper's joint adaLN is no model of its own: python train.py --adaln joint.) All share the condition encoder, what is
-diffused (DiffMotion.innovations), what is answered (v, as NoiseSchedule.eps_from_v says), the data, the optimiser and the samplers with DiffMotion; so each comparison is about
+diffused (DiffMotion.innovations), what is answered (see DiffMotion.noise), the data, the optimiser and the samplers with DiffMotion; so each comparison is about
 one idea. (Least squares has neither noise nor samplers: it answers the pose itself, and is trained on its plain squared error.) How they are given as many parameters, and where that is unfair, is said beside experiments.MODELS.
 """
 from dataclasses import replace

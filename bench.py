@@ -219,7 +219,7 @@ def training(_, batch=8, window=160):
             work = operations(step)
             if compiled:                             # as in train.py
                 for block in model.blocks:
-                    data.compile_or_refuse(block)
+                    data.compile_or_refuse(block, DEVICE)
             product, product_work = plain_product(TYPES[name])
             seconds = fastest_of(dict(product=product, step=step), 8)
             scores[f"{size} {name}{' compiled' * compiled}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],
@@ -271,7 +271,7 @@ def samplers(_):
     schedule.abar(torch.zeros(1, dtype=torch.long, device=DEVICE), torch.zeros(1, device=DEVICE))       # as sample.load_generator does
     network.schedule, plain = schedule, network.denoise
     for compiled in (False, True):
-        network.denoise = sample.Replayed(data.compile_or_refuse(plain) if compiled else plain)
+        network.denoise = sample.Replayed(data.compile_or_refuse(plain, DEVICE) if compiled else plain)
         for sampler, steps in (("ddim", 20), ("ddpm", 1000)):
             clip(network, sampler, 3)()                          # warm
             seconds = fastest(clip(network, sampler, steps), 1, warm=False)

@@ -31,8 +31,8 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, find_strokes, hand_joints, matrix_to_exp, mirror_pairs, read_bvh, read_skeleton,
-                    resample, written_beside)
+from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, hand_joints, matrix_to_exp, mirror_pairs, read_bvh, read_skeleton,
+                    resample, strokes_of, written_beside)
 from wavlm_loader import CONTEXT, PIECE, SAMPLE_RATE, SpeechError, SpeechFeatures, frame_count, load_audio, loud_level
 
 
@@ -79,13 +79,13 @@ def has_int8():
     return any(capabilities.get(name, False) for name in ("avx512_vnni", "amx_int8"))
 
 
-def compile_or_refuse(function, **settings):
-    """torch.compile, where it can work: it gives the compiler PyTorch's own folder without quotes, and a space in that ends in pages of errors."""
+def compile_or_refuse(function, device, **settings):
+    """torch.compile for a device, where it can work: it gives the compiler PyTorch's own folder without quotes, and a space in that ends in pages of errors."""
     if " " in str(Path(torch.__file__).parent):
         raise CheckpointError(f"--compile: torch.compile cannot work where PyTorch's folder has a space in its path ({Path(torch.__file__).parent}); "
                               "leave --compile out, or keep the project in a folder without")
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")       # which PyTorch calls for code that runs on a CPU
-    if not torch.cuda.is_available() and not shutil.which(compiler):
+    compiler = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))      # which PyTorch calls for code that runs on a CPU
+    if torch.device(device).type == "cpu" and not shutil.which(compiler):
         raise CheckpointError(f"--compile: needs the C++ compiler {compiler}, which is not installed; install it, or leave --compile out")
     if isinstance(function, torch.nn.Module):        # in place: its weights keep their names
         function.compile(**settings)
@@ -228,13 +228,17 @@ def split_takes(folder, pairs, test=()):
         else:
             part = tenth
         split[part].append(pair)
-    if len(pairs) >= 3 and not folders and not split["test"] and split["train"]:      # of a dozen names it happens that none falls into the tenth
-        split["test"].append(min(split["train"], key=lambda pair: name_hash(pair[0].stem)))
-        split["train"].remove(split["test"][0])
-    if len(pairs) >= 3 and not folders and not split["train"]:   # or that none is left to train on
-        spare = split["valid"] or split["test"][:-1] * (not test and not authors)
-        split["train"] = sorted(spare, key=lambda pair: name_hash(pair[0].stem))[-1:]
-        split = {part: [pair for pair in takes if part == "train" or pair not in split["train"]] for part, takes in split.items()}
+    if len(pairs) >= 3 and not folders:              # of a handful of names it happens that a part gets none: then it gets one that another can spare
+        def give(part, takes):
+            one = sorted(takes, key=lambda pair: name_hash(pair[0].stem))[:1]
+            for others in split.values():
+                others[:] = [pair for pair in others if pair not in one]
+            split[part] += one
+
+        if not split["train"]:
+            give("train", split["valid"] or split["test"][:-1] * (not test and not authors))
+        if not split["test"]:
+            give("test", split["train"] if len(split["train"]) > 1 else split["valid"])
     return split
 
 
@@ -669,8 +673,11 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
     figure, axes = plt.subplots(4, 1, figsize=(16, 10), height_ratios=(2.4, 1, 1, 1.6), sharex=True, constrained_layout=True)
     points, parents = motion.points()
     points = points / height                                                 # [F, points, 3]
-    left, right = (points[a:b, j].mean(axis=0) for j in hand_joints(motion))
-    across = (left - right) * [1, 0, 1]
+    try:
+        left, right = (points[a:b, j].mean(axis=0) for j in hand_joints(motion))
+        across, falls = (left - right) * [1, 0, 1], falling_speed(motion)
+    except BvhError:                                 # no joint is called a hand: shown without its strokes, along the file's own X axis
+        across, falls = np.array([1.0, 0.0, 0.0]), None
     across = across / max(np.linalg.norm(across), 1e-6)          # from the front: the left hand to the right of the picture
     wide = 0.2 * length                                          # seconds of the axis that are as long as a body height on the other one
     for n in np.linspace(a, b - 1, poses + 1).astype(int)[:-1] + (b - a) // (2 * poses):
@@ -682,8 +689,9 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
     sound_part = np.abs(waveform.numpy()[a * SAMPLE_RATE // 20:b * SAMPLE_RATE // 20])
     loudest = np.maximum.reduceat(sound_part, np.arange(0, len(sound_part), 160)) / max(float(waveform.abs().max()), 1e-9)
     axes[1].fill_between(a / 20 + np.arange(len(loudest)) / 100, loudest, color="#aaaaaa", lw=0, label="sound")
-    axes[1].plot(np.arange(a, b) / 20, falling_speed(motion)[a:b], color="#2e6f9e", label="a hand falls, body heights a second")
-    for t in find_strokes(motion)[0]:
+    if falls is not None:
+        axes[1].plot(np.arange(a, b) / 20, falls[a:b], color="#2e6f9e", label="a hand falls, body heights a second")
+    for t in strokes_of(motion):
         axes[1].axvline(t, color="#d1495b", lw=1, ls=":")
     axes[1].legend(loc="upper right", ncols=2, fontsize=8)
     speech, codec = SpeechFeatures("mel")(waveform), PoseCodec.fit([motion])

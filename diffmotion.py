@@ -39,6 +39,8 @@ class NoiseSchedule:
         betas = torch.linspace(beta_start, beta_end, num_steps, dtype=torch.float64)
         self.betas = betas.float()
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0).float()
+        if self.alphas_cumprod[-1] < 1e-24:          # then sqrt(abar), which we divide by, is lost in the rounding of float32's other numbers, and at 1e-45 it is 0
+            raise ValueError(f"betas up to {beta_end} over {num_steps} steps leave {self.alphas_cumprod[-1]:.0e} of the motion's variance, too little to compute with; take smaller betas or fewer steps")
         self.on_device = {}          # copies of alphas_cumprod: to send the table to a GPU at every step would make it wait
 
     def settings(self):
@@ -272,7 +274,7 @@ class DiffMotion(nn.Module):
         # Gesture encoder: one convolution over time. It is padded by hand, on the left only: see denoise.
         self.gesture = OverTime(config.pose_dim + 1, W, config.kernel)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        # Final layer: adaLN without a gate, then back to pose features. Zero: v = 0 is the best guess as long as poses look like white noise.
+        # Final layer: adaLN without a gate, then back to pose features. Zero: v = 0 (and eps = 0) is the best guess as long as x_t looks like white noise.
         self.final_adaln = AdaLN(W, 2, config.adaln)
         self.final_norm = nn.LayerNorm(W, elementwise_affine=False)
         self.final = nn.Linear(W, config.pose_dim)

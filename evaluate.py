@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
 from diffmotion import SAMPLERS
-from metrics import PUPPET_SCORES, fit_reference, mean, onset_hits, puppet_scores, report
+from metrics import PUPPET_SCORES, fit_reference, onset_hits, onset_hits_of_takes, puppet_scores, report
 from motion import BvhError, find_strokes, read_bvh, resample, written_beside
 from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
@@ -76,13 +76,12 @@ def evaluate(generator, pairs, seed=0, **settings):
     if answers:
         other = generate_for(generator, waveforms, seed + 1, "generating with another seed", **settings)
         return puppet_scores(made, other, truth, answers)
-    rng = np.random.default_rng(seed)
     scores = {}
     for name, motions in (("", made), ("_truth", truth)):
-        hits = np.array([onset_hits([find_strokes(m)[0]], w, rng) for m, w in zip(motions, waveforms)])
-        scores.update({f"onset_hits{name}": mean(hits[:, 0]), f"onset_hits{name}_shifted": mean(hits[:, 1]),
-                       f"strokes_per_minute{name}": 60 * sum(len(find_strokes(m)[0]) for m in motions) / sum(len(m) * m.frame_time for m in motions)})
-    return {name: float(score) for name, score in scores.items()}
+        strokes, seconds = [find_strokes(m)[0] for m in motions], [len(m) * m.frame_time for m in motions]
+        hits, shifted = onset_hits_of_takes(strokes, seconds, waveforms, np.random.default_rng(seed))
+        scores |= {f"onset_hits{name}": hits, f"onset_hits{name}_shifted": shifted, f"strokes_per_minute{name}": 60 * sum(map(len, strokes)) / sum(seconds)}
+    return scores
 
 
 def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
@@ -121,7 +120,11 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     training, _ = read(fitted, "reading training takes")
     if not training:
         raise CorpusError(f"{parts[part][0][0]}: none of the training takes beside it can be used; python data.py check says why")
-    reference = fit_reference(training, *read(others, "reading other takes"), truth, waveforms, answers, cache)
+    others_read = read(others, "reading other takes")
+    try:
+        reference = fit_reference(training, *others_read, truth, waveforms, answers, cache)
+    except BvhError as error:                        # a joint that is found by name is not there
+        raise BvhError(f"{parts[part][0][0]}: {error}") from None
     reference.how.update(fitted_on=[bvh.stem for bvh, _ in fitted], other_truth=[bvh.stem for bvh, _ in others], other_truth_was_fitted_on=any(p in fitted for p in others))
     return reference
 

@@ -177,6 +177,20 @@ def onset_hits(strokes, waveform, rng, shifts=200):
     return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95))
 
 
+def onset_hits_of_takes(strokes, seconds, waveforms, rng):
+    """onset_hits of many takes, each by itself -> (share, share for shifted onsets), means over the takes that have a stroke; NaN where none has.
+
+    strokes [takes] of times [n]; seconds [takes]: how long the motions last; of a shuffled pair the speech may be longer or shorter.
+    """
+    hits = []
+    for times, lasts, waveform in zip(strokes, seconds, waveforms):
+        waveform = waveform[:int(lasts * SAMPLE_RATE)]
+        times = times[times < len(waveform) / SAMPLE_RATE]
+        if len(times):
+            hits.append(onset_hits([times], waveform, rng)[:2])
+    return mean([share for share, _ in hits]), mean([shifted for _, shifted in hits])
+
+
 # ------------------------------------------------------------------------------------------------
 # 3. What is looked at: any skeleton, as 16 joints in body lengths
 # ------------------------------------------------------------------------------------------------
@@ -495,19 +509,16 @@ def measure(motions, seen, reference, second=None):
     """
     fps = reference.fps
     x, most = windows(seen), round(LAG * fps)
-    values, hits, rng = {}, [], np.random.default_rng(0)
+    values = {}
     for name in ("raw", "code"):
         features = reference.features and getattr(reference.features, name)
         values[f"fgd_{name}"] = gesture_distance(features(x), features(reference.true_windows), reference.samples) if features and len(x) else float("nan")
     aligned = []
     for g, onsets, waveform in zip(seen, reference.onsets, reference.waveforms):
         seconds = min(len(g.own) / fps, len(waveform) / SAMPLE_RATE)         # of a shuffled pair one may be longer
-        strokes = g.strokes[g.strokes < seconds]
-        aligned.append(beat_alignment(onsets[onsets < seconds], strokes))
-        if len(strokes) and seconds > 2:                                     # below, no shift is left to compare with
-            hits.append(onset_hits([strokes], waveform[:int(seconds * SAMPLE_RATE)], rng)[:2])
+        aligned.append(beat_alignment(onsets[onsets < seconds], g.strokes[g.strokes < seconds]))
     values["beat_alignment"] = mean(aligned)
-    values["onset_hits"], values["onset_hits_shifted"] = mean([h[0] for h in hits]), mean([h[1] for h in hits])
+    values["onset_hits"], values["onset_hits_shifted"] = onset_hits_of_takes([g.strokes for g in seen], [len(g.own) / fps for g in seen], reference.waveforms, np.random.default_rng(0))
     values["strokes_per_minute"] = 60 * sum(len(g.strokes) for g in seen) / sum(len(g.own) / fps for g in seen)
     curves = [correlation_by_lag(level, hand_speed(g), most) for level, g in zip(reference.levels, seen)]
     values["speech_hand_correlation"], values["speech_hand_lag"] = best_lag(curves, fps)

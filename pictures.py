@@ -184,7 +184,9 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
             bottom.axvline(t, color=(LEFT, RIGHT)[side], lw=0.8, ls=":")
     bottom.set(xlim=(0, frames / fps), xlabel="seconds (dotted: strokes)", ylabel="body heights a second")
     if bottom.get_legend_handles_labels()[0]:
-        bottom.legend(loc="lower right", ncols=3, fontsize=8)     # speeds are not negative: there it hides none
+        low, high = bottom.get_ylim()
+        bottom.set_ylim(min(low, -0.3 * high), high)              # room for the legend below zero, where no speed is
+        bottom.legend(loc="lower right", ncols=3, fontsize=8)
     return write_picture(path, figure)
 
 

@@ -124,7 +124,7 @@ def finite(poses):
     return poses.float().cpu().numpy()
 
 
-FORMAT = "diffmotion-v"      # of checkpoints: a dictionary of train.contents, whose network answers v
+FORMAT = "diffmotion-v"      # of checkpoints: a dictionary of train.contents, whose network answers what its config says; by default v
 
 
 def read_checkpoint(path):
@@ -171,7 +171,8 @@ class Int8Linear(torch.nn.Module):
 
 
 def in_int8(block):
-    """Replace the four large products of a Block. AdaLN's stay as they are: the speech's is made once a clip, the step's has one row."""
+    """Replace the four large products of a Block. AdaLN's stay as they are: the split form's are made once a clip, and once for all steps.
+    (The joint form makes one at each step, as large as the MLP's; it was not tried with eight bits.)"""
     block.qkv, block.out = Int8Linear(block.qkv), Int8Linear(block.out)
     block.mlp[0], block.mlp[2] = Int8Linear(block.mlp[0]), Int8Linear(block.mlp[2])
 
@@ -252,7 +253,7 @@ def load_generator(path, device="cpu", wavlm_checkpoint=None, steps=1, precision
     # The table of abar goes to the device now: found missing in the first pass, it would have the second one compiled anew, which cannot be recorded.
     schedule.abar(torch.zeros(1, dtype=torch.long, device=device), torch.zeros(1, device=device))
     if compile:
-        model.denoise = compile_or_refuse(model.denoise)
+        model.denoise = compile_or_refuse(model.denoise, device)
     if torch.device(device).type == "cuda":
         model.denoise = Replayed(model.denoise)
     features = SpeechFeatures(**state["speech"], checkpoint=wavlm_checkpoint, device=device)

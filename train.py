@@ -99,13 +99,17 @@ def parse():
     for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
-    for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 1 - 1e-9), ("drop", 0, 1), ("warmup", 0, math.inf),
-                              ("beta_end", 1e-4, 0.999), ("memory", 0, 0.999), ("loss_power", 0, 1), ("fps", 1, 240)):
+    for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
+                              ("memory", 0, 0.999), ("loss_power", 0, 1), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
-            parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most:g}, not {getattr(settings, name)}")
+            parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
+    try:
+        NoiseSchedule(settings.diffusion_steps, beta_end=settings.beta_end)
+    except ValueError as error:
+        parser.error(f"--beta-end, --diffusion-steps: {error}")
     if settings.attention_window > settings.window and not resume:
         parser.error(f"--attention-window {settings.attention_window} is more than --window {settings.window}: the model would be used with a longer past than it was trained with; give at most that")
-    if settings.width % settings.heads or settings.width // settings.heads % 2:
+    if (settings.width % settings.heads or settings.width // settings.heads % 2) and not resume:
         parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
     if settings.features not in ("mel", "mfcc", "wavlm"):
         parser.error(f"--features is mel, mfcc or wavlm, not {settings.features!r}")
@@ -175,6 +179,7 @@ def plot_layers(path, shares):
 
 
 HERE_AND_NOW = ("out", "no_scores", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may be given otherwise than the first
+ANEW = ("out", "device", "compile")      # and what it does not take over: the folder may have moved, and the machine be another
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
@@ -194,7 +199,7 @@ def main():
         for name, value in given.items():            # a setting given with --resume must not be ignored in silence
             if value != getattr(before, name) and name not in HERE_AND_NOW:
                 raise CheckpointError(f"--{name.replace('_', '-')} {value}: the run in {out} was started with {getattr(before, name)}; leave it out, or start anew in another --out")
-        settings = Settings(**asdict(before) | given | dict(out=settings.out, device=settings.device))       # the folder may have moved, and the machine be another
+        settings = Settings(**asdict(before) | given | {name: getattr(settings, name) for name in ANEW})
     s = settings
     # torchrun starts this script once a GPU and says by these variables how many there are and which one this is. Each draws
     # the whole batch from the same seed and takes its share; DistributedDataParallel averages the gradients.
@@ -265,11 +270,12 @@ def main():
         # makes one kernel of each such row. The blocks are alike and all windows have one length, so it compiles once: 15 s on an H100, for 370
         # windows a second at the paper's size instead of 270. The network as a whole took 53 s, was 4% faster, and at the small size failed in PyTorch 2.11.
         for block in model.blocks:
-            compile_or_refuse(block)
+            compile_or_refuse(block, s.device)
 
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
-    for sign in (signal.SIGINT, signal.SIGTERM):     # Ctrl-C or kill: finish the step, save, go; the second time at once
+    usual = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+    for sign in usual:                               # Ctrl-C or kill: finish the step, save, go; the second time at once
         signal.signal(sign, lambda number, _: (asked_to_stop.append(number), signal.signal(number, signal.SIG_DFL)))
     started, recent = time.time(), []
     model.train()
@@ -296,7 +302,7 @@ def main():
 
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, s)
         optimiser.step()
@@ -304,25 +310,29 @@ def main():
         decay = min(s.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
-        recent.append(loss.detach())
+        recent.append(torch.stack([loss.detach(), norm]))
         done = step + 1
         if done % CHECK_EVERY and done < s.steps:
             continue
-        recent.append(recent[0].new_tensor(len(asked_to_stop)))
-        values, recent = torch.stack(recent), []
+        recent.append(torch.full_like(recent[0], len(asked_to_stop)))
+        values, recent = torch.stack(recent), []     # [steps + 1, 2]
         if ranks > 1:                                # the mean of all, and all stop at the same step
             dist.all_reduce(values)
             values /= ranks
-        *values, stop = values.tolist()
-        bad = next((n for n, value in enumerate(values) if not math.isfinite(value)), None)
+        *values, (stop, _) = values.tolist()
+        # A loss may be a number still where its gradient is none, and the weights then are none either: neither must be saved
+        bad = next((n for n, pair in enumerate(values) if not all(map(math.isfinite, pair))), None)
         if bad is not None:
             bar.close()
             kept = f"{out / 'last.pt'} keeps step {kept}, the last good one" if kept else "no checkpoint was due before it"
-            raise CheckpointError(f"the loss is not a number at step {done - len(values) + bad}; {kept}; try a smaller --lr, now {s.lr:g}")
-        losses.append(sum(values) / len(values))
+            if rank > 0:                             # one says it
+                raise SystemExit(2)
+            raise CheckpointError(f"the loss or its gradient is not a number at step {done - len(values) + bad}; {kept}; try a smaller --lr, now {s.lr:g}")
+        losses.append(sum(loss for loss, _ in values) / len(values))
         bar.set_postfix(loss=f"{np.mean(losses[-20:]):.4f}", refresh=False)
-        if rank == 0 and (stop or done % s.save_every < CHECK_EVERY or done == s.steps):
+        if stop or done % s.save_every < CHECK_EVERY or done == s.steps:
             kept = done
+        if rank == 0 and kept == done:
             save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
                 settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
         if stop and done < s.steps:
@@ -342,6 +352,8 @@ def main():
     small = contents(s.model, model, ema, schedule, corpus)
     small["ema"] = {name: weight.half() for name, weight in small["ema"].items()}
     save(out / "model.pt", small)
+    for sign, handler in usual.items():              # the model is saved: from here on it stops at once
+        signal.signal(sign, handler)
 
     # ---- what has it learnt? ---------------------------------------------------------------------------------
     picture = generator(generator.hear(example_speech), seed=s.seed)[0]

@@ -396,7 +396,6 @@ def test_a_space_in_the_path_is_said_before_the_compiler_stumbles_over_it(tiny_r
         sample.load_generator(tiny_run / "last.pt", compile=True)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="code for a GPU needs no C++ compiler")
 def test_a_missing_compiler_is_one_line(tiny_run, monkeypatch):
     monkeypatch.setattr(torch, "__file__", "/home/user/.venv/torch/__init__.py")             # where this runs there may be a space in it
     monkeypatch.setenv("CXX", "no-such-compiler")

@@ -256,6 +256,18 @@ def test_the_pictures_can_be_opened(generator, take, tmp_path, draw):
     assert [p.name for p in tmp_path.iterdir()] == ["p.png"]
 
 
+@pytest.mark.parametrize("sound", [True, False])
+def test_the_legend_hides_no_hand(take, tmp_path, sound):
+    waveform = sample.load_audio(take[1]) if sound else None
+    figure = pictures.plot_motion(tmp_path / "p.png", "a take", M.read_bvh(take[0]), waveform)
+    figure.canvas.draw()
+    axes = figure.axes[1]
+    box, hands = axes.get_legend().get_window_extent(), [line for line in axes.lines if line.get_label().endswith(" hand")]
+    assert len(hands) == 2
+    for hand in hands:
+        assert not box.count_contains(axes.transData.transform(hand.get_xydata()))
+
+
 def test_the_moving_picture_goes_from_noise_to_motion_and_back(generator, tmp_path):
     pictures.animate_dissolve(tmp_path / "d.gif", generator, sample.load_audio(ROOT / "assets" / "speech.wav"), seconds=2.0, width=240, height=220)
     film = Image.open(tmp_path / "d.gif")

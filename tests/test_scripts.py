@@ -1,5 +1,6 @@
 """The scripts, run as people run them: the whole path, odd names, bad input, runs that are killed."""
 import json
+import math
 import os
 import re
 import signal
@@ -263,6 +264,37 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_check
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
+def test_a_gradient_that_is_not_a_number_is_not_saved_either(tiny_corpus, tmp_path, monkeypatch):
+    """The loss of step 10, at which a checkpoint is due, is a number still, and its gradient is none."""
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)     # Ctrl-C stays pytest's
+    original, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def spoiling(parameters, most):
+        parameters = list(parameters)
+        calls.append(None)
+        if len(calls) == 20:
+            parameters[0].grad[0] = math.nan
+        return original(parameters, most)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spoiling)
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, ["--data", tiny_corpus, "--out", tmp_path, "--steps", 40, "--save-every", 10, *TINY])])
+    with pytest.raises(data.CheckpointError, match="gradient is not a number at step 19; .*keeps step 10"):
+        train.main()
+    assert last(tmp_path)["training"]["step"] == 10 and all(torch.isfinite(w).all() for w in last(tmp_path)["training"]["weights"].values())
+
+
+def test_a_resumed_run_is_checked_by_its_own_settings(tiny_corpus, tmp_path):
+    """3 heads do not divide the default width; --compile belongs to the machine, and is not kept."""
+    given = [*TINY, "--width", 36, "--heads", 3]
+    assert run("train.py", "--data", tiny_corpus, "--out", tmp_path, "--steps", 10, "--no-scores", *given).returncode == 0
+    state = last(tmp_path)
+    state["training"]["settings"].update(steps=20, compile=True)
+    torch.save(state, tmp_path / "last.pt")
+    done = run("train.py", "--out", tmp_path, "--resume", "--heads", 3)
+    assert done.returncode == 0, done.stderr
+    assert last(tmp_path)["training"]["step"] == 20 and not last(tmp_path)["training"]["settings"]["compile"]
+
+
 @pytest.mark.parametrize("setting,value", [("--width", 64), ("--width", 128), ("--heads", 4)])       # the run's are 32 and 2; 128 and 4 are the defaults
 def test_resuming_with_another_setting_is_refused_and_not_ignored(tiny_run, setting, value):
     assert_one_error_line(run("train.py", "--out", tiny_run, "--resume", setting, value), setting)
@@ -286,7 +318,7 @@ def test_a_resumed_run_keeps_what_it_was_given_where_the_new_command_says_nothin
 @pytest.mark.parametrize("arguments,word", [(["--steps", 0], "--steps"), (["--width", 30, "--heads", 4], "heads"), (["--features", "ears"], "features"),
                                             (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln"),
                                             (["--answer", "x0"], "--answer is v or eps"), (["--loss-power", 2], "--loss-power"),
-                                            (["--beta-end", 2], "--beta-end"), (["--fps", 0], "--fps"), (["--fps", "nan"], "--fps"), (["--lr", "nan"], "--lr"), (["--lr", -1], "--lr"),
+                                            (["--beta-end", 2], "--beta-end"), (["--beta-end", 0.2], "too little to compute with"), (["--ema", 1], "0.999999, not 1"), (["--fps", 0], "--fps"), (["--fps", "nan"], "--fps"), (["--lr", "nan"], "--lr"), (["--lr", -1], "--lr"),
                                             (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
                                             (["--window", 80], "--attention-window 100 is more than --window 80")])
 def test_bad_settings_get_one_line(arguments, word, tmp_path):
@@ -334,7 +366,9 @@ def test_a_skeleton_without_a_hand_by_name_trains_and_samples_all_the_same(tmp_p
     assert done.returncode == 0 and "no scores: no left hand" in done.stdout and (tmp_path / "o" / "sample-10.png").exists(), done.stderr
     done = run("sample.py", tmp_path / "c" / "a.wav", "--checkpoint", tmp_path / "o" / "model.pt", "--out", tmp_path / "made")
     assert done.returncode == 0 and sorted(p.name for p in (tmp_path / "made").iterdir()) == ["a.bvh", "a.html", "a.png"], done.stderr
-    assert_one_error_line(run("evaluate.py", "--checkpoint", tmp_path / "o" / "model.pt", "--data", tmp_path / "c"), "no left hand")
+    assert_one_error_line(run("evaluate.py", "--checkpoint", tmp_path / "o" / "model.pt", "--data", tmp_path / "c"), "c.bvh: no left hand")
+    done = run("data.py", "plot", tmp_path / "c", "a", "--out", tmp_path / "made")
+    assert done.returncode == 0 and (tmp_path / "made" / "a.png").stat().st_size > 10_000, done.stderr
 
 
 def other_skeleton(folder):
@@ -374,9 +408,12 @@ def test_a_handful_of_takes_has_one_to_test_whatever_their_names(tmp_path):
         assert split["test"] and split["train"] and sum(map(len, split.values())) == 3 + n % 4
     folder = tmp_path / "all of them held out by their names"
     folder.mkdir()
-    for name in ("take19", "take37", "take2"):       # as it was: two for valid, one for the test
+    for name in ("take19", "take37", "take2"):       # by their hashes two for valid, one for the test
         (folder / f"{name}.bvh").touch(), (folder / f"{name}.wav").touch()
     assert {part: len(takes) for part, takes in data.find_pairs(folder).items()} == dict(train=1, valid=1, test=1)
+    all_valid = [(tmp_path / f"take{n}.bvh", tmp_path / f"take{n}.wav") for n in (19, 37, 60)]
+    assert {data.name_hash(bvh.stem) % 10 for bvh, _ in all_valid} == {1}
+    assert {part: len(takes) for part, takes in data.split_takes(tmp_path, all_valid).items()} == dict(train=1, valid=1, test=1)
     assert {part: len(takes) for part, takes in data.find_pairs(folder, ["*"]).items()} == dict(train=0, valid=0, test=3), "names given say it all"
     (tmp_path / "named" / "valid").mkdir(parents=True)
     for name in ("a", "b", "valid/c"):
@@ -426,6 +463,16 @@ def test_speech_too_short_to_be_shifted_is_not_scored(tiny_run, tmp_path):
     hits = metrics.onset_hits([np.array([0.5])], torch.from_numpy(tone(2.1)).float(), np.random.default_rng(0))
     assert np.isfinite(hits).all()
     assert_one_error_line(run("evaluate.py", "--guidance", "nan"), "--guidance")
+
+
+def test_a_take_without_strokes_says_nothing_about_onsets():
+    """Nor does one that is too short, nor a stroke that comes after the sound: one of four takes is left, and its one stroke hits."""
+    waveform, rng = torch.from_numpy(tone(3.0)).float() * (torch.arange(48_000) > 16_000), np.random.default_rng     # it begins after a second
+    onset = metrics.energy_onsets(waveform)[0]
+    alone = metrics.onset_hits([np.array([onset])], waveform, rng(0))[:2]
+    none, one = np.zeros(0), np.array([onset])
+    assert alone[0] == 1 and metrics.onset_hits_of_takes([none, one, one, one + 9], [3, 3, 1.5, 20], [waveform] * 4, rng(0)) == alone
+    assert np.isnan(metrics.onset_hits_of_takes([none], [3], [waveform], rng(0))).all()
 
 
 def test_the_truth_scores_as_the_truth(tiny_corpus):
