@@ -625,11 +625,15 @@ def animate_dissolve(path, generator, waveform, seconds=9.0, fps=10, width=480, 
 
 
 def main():
-    from diffmotion import NoiseSchedule             # the scripts import this file, so it imports them only here
+    from data import Parser                          # the scripts import this file, so it imports them only here
+    from diffmotion import NoiseSchedule
     from sample import HERE, load_generator
     from wavlm_loader import load_audio
-    out = Path("out")
-    out.mkdir(exist_ok=True)
+    parser = Parser(prog="pictures.py", description="Draw what goes on inside the shipped model: the noise schedule, the architecture, a motion that dissolves and comes back, "
+                    "where a frame looks, what speech does to adaLN. Half a minute.")
+    parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
     generator, waveform = load_generator(HERE / "pretrained" / "puppet.pt"), load_audio(HERE / "assets" / "speech.wav")
     heard = waveform[:8 * SAMPLE_RATE]
     speech = generator.hear(heard)                               # [1, F, S]

@@ -86,21 +86,36 @@ def _blocks(path, seconds=20):
     try:
         with soundfile.SoundFile(path) as f:
             rate, declared = f.samplerate, f.frames
-            for block in f.blocks(int(rate * seconds), dtype="float32", always_2d=True):
+            # An MP3 knows its length where its encoder left a tag at its head; for others it is a guess, which may be ten times too long
+            known = f.format in ("WAV", "FLAC") or f.format == "MP3" and tagged(path)
+            # Not f.blocks(): of a file that ends before it says so that gives a whole block, filled up with what lay in memory (soundfile 0.14)
+            while len(block := f.read(int(rate * seconds), dtype="float32", always_2d=True)):
                 block = block.mean(axis=1)                       # [n]
-                if not np.isfinite(block).all():
-                    raise SpeechError(f"{path}: sample {read + int(np.argmin(np.isfinite(block)))} is NaN or infinite; export it again")
-                if len(block):
-                    read, loudest = read + len(block), max(loudest, float(np.abs(block).max()))
-                    yield rate, block
+                sound = np.abs(block) < 1e10                     # false for NaN too. Integers written as floats, up to 2e9, are still sound
+                if not sound.all():
+                    raise SpeechError(f"{path}: sample {read + int(np.argmin(sound))} is {block[np.argmin(sound)]:g}, which is no sound; export it again")
+                read, loudest = read + len(block), max(loudest, float(np.abs(block).max()))
+                yield rate, block
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise SpeechError(f"{path}: is no audio file that can be read ({str(error).split(': ')[-1].strip().rstrip('.')}); convert it to WAV") from None
     if read == 0:
         raise SpeechError(f"{path}: holds no sound (0 samples); export it again")
-    if path.suffix.lower() in (".flac", ".wav") and 0 < read < declared < 2 ** 62:
+    if known and read < declared < 2 ** 62:
         raise SpeechError(f"{path}: breaks off after {read / rate:.1f} of {declared / rate:.1f} s; copy it again")
     if loudest < 1e-4:                               # -80 dB: below the noise of any microphone
         raise SpeechError(f"{path}: is silent from end to end; check the recording")
+
+
+def tagged(path):
+    """Does an MP3 hold the tag in which encoders write its length, "Xing" or "Info"? It is in the first frame, behind names and pictures."""
+    with open(path, "rb") as f:
+        head = f.read(10)
+        if head[:3] == b"ID3":                       # ten bytes, the last four of which are the length of what follows, in sevens of bits
+            f.seek(10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:]))))
+        else:
+            f.seek(0)
+        first = f.read(2000)
+    return b"Xing" in first or b"Info" in first
 
 
 def _refuse_cut_riff(path):

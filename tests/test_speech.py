@@ -65,6 +65,11 @@ def damaged(tmp_path, kind):
         path = path.with_suffix(".flac")
         soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 64_000), 16_000)
         path.write_bytes(path.read_bytes()[:60_000])
+    elif kind == "cut-mp3":
+        soundfile.write(path, tone(3), 16_000, format="MP3")     # by another ending's name, as it happens
+        path.write_bytes(path.read_bytes()[:-len(path.read_bytes()) // 2])
+    elif kind == "no-sound":
+        soundfile.write(path, np.where(np.arange(16_000) == 777, 1e30, tone(1)), 16_000, subtype="FLOAT")
     elif kind == "silent":
         soundfile.write(path, np.zeros(16_000), 16_000)
     elif kind == "zero-length":
@@ -74,7 +79,7 @@ def damaged(tmp_path, kind):
     return path
 
 
-KINDS = ["missing", "empty", "text", "random", "folder", "cut-off", "cut-flac", "silent", "zero-length", "nan"]
+KINDS = ["missing", "empty", "text", "random", "folder", "cut-off", "cut-flac", "cut-mp3", "silent", "zero-length", "nan", "no-sound"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,7 +88,24 @@ def test_damaged_sound_gets_one_clear_line(tmp_path, kind):
     with pytest.raises(W.SpeechError) as caught:
         W.load_audio(path)
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
-    assert {"nan": "sample 777", "cut-off": "breaks off", "silent": "silent"}.get(kind, "") in str(caught.value)
+    assert {"nan": "sample 777 is nan", "no-sound": "sample 777 is 1e+30", "cut-off": "breaks off", "cut-mp3": "breaks off", "silent": "silent"}.get(kind, "") in str(caught.value)
+
+
+def test_an_mp3_whose_length_is_a_guess_is_read_to_its_end_and_no_farther(tmp_path):
+    """Without the tag of its length the decoder guesses, for a variable rate far too long; and so it does for half of such a file."""
+    path, half = tmp_path / "a.mp3", tmp_path / "half.mp3"
+    whole = np.concatenate([np.zeros(32_000), 0.3 * np.random.default_rng(0).standard_normal(64_000)])
+    with soundfile.SoundFile(path, "w", 16_000, 1, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5) as f:
+        f.write(whole)
+    data = path.read_bytes()
+    first = data.index(b"\xff\xf3", 10)             # where the second frame begins, behind the tag's
+    path.write_bytes(data[first:])
+    half.write_bytes(data[first:first + (len(data) - first) // 2])
+    (tmp_path / "with the tag.mp3").write_bytes(data)
+    assert W.tagged(tmp_path / "with the tag.mp3") and not W.tagged(path) and soundfile.info(half).frames > 100_000
+    sound, begun = W.load_audio(path), W.load_audio(half)
+    assert len(sound) == pytest.approx(96_000, abs=3000) and 20_000 < len(begun) < 90_000 and begun.abs().max() < 3
+    assert torch.allclose(sound[:len(begun) - 4000], begun[:-4000], atol=1e-3)
 
 
 def test_a_wav_written_to_a_pipe_has_no_length_and_is_read_all_the_same(tmp_path):
