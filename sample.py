@@ -433,7 +433,7 @@ def parse():
     """The command line."""
     parser = Parser(prog="sample.py", description="Generate full-body gesture for speech files: STEM.bvh, STEM.html and STEM.png for each.",
                     epilog="To look at motions that exist already: sample.py view --help")
-    parser.add_argument("audio", nargs="*", help="speech files, any format, rate and name")
+    parser.add_argument("audio", nargs="*", help="speech files, any format, rate and name (one that begins with a dash as ./-name.wav)")
     parser.add_argument("--stream", action="store_true", help="for recordings of any length: constant memory, STEM.bvh grows as it is made, no page and no picture")
     parser.add_argument("--live", action="store_true", help="gesture to what comes in on standard input, raw 16 kHz 16-bit little-endian mono PCM, into OUT/live.bvh, "
                         "which grows; with --out - to standard output. Not with WavLM")
@@ -456,6 +456,8 @@ def parse():
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     if bool(args.audio) == args.live:
         parser.error("--live listens to standard input; leave the audio files out" if args.live else "give an audio file, or --live for standard input")
+    if str(args.out) == "-" and not args.live:
+        parser.error("--out -: only --live writes to standard output; name a folder")
     if (args.stream or args.live) and args.seeds > 1:
         parser.error(f"--seeds {args.seeds}: --stream and --live make one motion; run them once for each --seed")
     if args.live and sys.stdin.isatty():

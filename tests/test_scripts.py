@@ -130,7 +130,7 @@ def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
 
 
 @pytest.mark.parametrize("arguments,word", [(["--steps", 0], "steps"), (["--steps", -3], "steps"), (["--steps", 1001], "steps"), (["--steps", "many"], "steps"),
-                                            (["--sampler", "euler"], "sampler"), (["--guidance", "nan"], "guidance"), ([], "audio"), (["--speed", 3], "speed"), (["--device", "abacus"], "device")])
+                                            (["--sampler", "euler"], "sampler"), (["--guidance", "nan"], "guidance"), ([], "audio"), (["--speed", 3], "speed"), (["--device", "abacus"], "device"), (["--out", "-"], "--live")])
 def test_bad_options_get_one_line(tiny_run, tmp_path, arguments, word):
     soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
     files = [tmp_path / "a.wav"] if arguments else []
