@@ -404,6 +404,8 @@ def stream_pipe(generator, pipe, bvh, chunk, **settings):
     def blocks():
         samples = 0
         while len(data := pipe.read(2 * PIPE_BLOCK)) > 1:
+            if samples == 0 and data.startswith((b"RIFF", b"OggS", b"fLaC", b"ID3")):        # its bytes would pass for loud noise
+                raise SpeechError("standard input: is a sound file, not raw PCM; put before it: ffmpeg -i - -f s16le -ar 16000 -ac 1 -")
             samples += len(data) // 2
             arrivals.append((samples, time.perf_counter()))
             yield torch.from_numpy(np.frombuffer(data[:len(data) // 2 * 2], "<i2").astype(np.float32) / 2 ** 15)

@@ -272,6 +272,10 @@ def main():
         for block in model.blocks:
             compile_or_refuse(block, s.device)
 
+    if rank == 0 and not saved and (out / "last.pt").exists():   # a forgotten --resume must not cost a night's work
+        (out / "last.pt").replace(out / "last-before.pt")
+        say(f"{out / 'last.pt'} of an earlier run is now last-before.pt; --resume would have gone on with it")
+
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
     usual = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}

@@ -325,6 +325,15 @@ def test_bad_live_options_get_one_line(tiny_run, tmp_path, arguments, word):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sound_file_in_the_pipe_is_not_taken_for_pcm(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speechlike(1), 16_000)
+    done = subprocess.run([sys.executable, str(ROOT / "sample.py"), "--live", "--checkpoint", str(tiny_run / "last.pt"), "--out", str(tmp_path / "o")],
+                          input=(tmp_path / "a.wav").read_bytes(), capture_output=True)
+    done.stderr = done.stderr.decode()
+    assert_one_error_line(done, "is a sound file, not raw PCM")
+    assert not list((tmp_path / "o").glob("*"))
+
+
 # ---- bfloat16 and torch.compile ----------------------------------------------------------------------------------
 SHIPPED = ROOT / "pretrained" / "puppet.pt"          # a trained network: one of a few steps answers v = 0 nearly, whatever its digits
 LIMIT = 0.05           # 0.006 in bfloat16, 0.004 in int8, 0.54 without attention

@@ -244,6 +244,15 @@ def test_training_asks_for_its_numbers_every_tenth_step_only(tiny_corpus, tmp_pa
     assert counts[1] == (counts[0][0], counts[0][1] + 1), "ten steps: one list of losses"
 
 
+def test_a_forgotten_resume_costs_nothing(tiny_corpus, tmp_path):
+    given = ["--data", tiny_corpus, "--out", tmp_path, "--steps", 10, "--no-scores", *TINY]
+    assert run("train.py", *given).returncode == 0
+    before = (tmp_path / "last.pt").read_bytes()
+    done = run("train.py", *given, "--seed", 1)
+    assert done.returncode == 0 and "last-before.pt" in done.stdout
+    assert (tmp_path / "last-before.pt").read_bytes() == before != (tmp_path / "last.pt").read_bytes()
+
+
 @pytest.mark.parametrize("answer,power", [("eps", 0), ("v", 1)])
 def test_the_loss_of_answering_nothing_is_the_variance_of_what_is_asked(tiny_corpus, tmp_path, answer, power):
     """A network that has not learnt answers 0: the paper's loss then is the variance of the noise, v's own that of v; both are 1, for any other pair they are not."""
