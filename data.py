@@ -390,7 +390,7 @@ class Corpus:
 
     def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None, cache=None):
         if not pairs:
-            raise CorpusError("no takes to train on are left once those for testing are held out; add recordings")
+            raise CorpusError("no takes to train on are left beside those that are held out (in folders named test or valid, or by --test); add recordings")
         self.features, self.pairs, first = features, [], None
         skeleton = most_common_skeleton(pairs) if skip else None
         for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8 and features.kind != "wavlm"):

@@ -18,6 +18,7 @@ import json
 import shutil
 import sys
 import time
+import zipfile
 from collections import deque
 from dataclasses import dataclass, replace
 from functools import partial
@@ -130,11 +131,15 @@ FORMAT = "diffmotion-v"      # of checkpoints: a dictionary of train.contents, w
 def read_checkpoint(path):
     """The dictionary in a checkpoint file. Only tensors and plain values are loaded: a file that would run code is refused."""
     try:
+        if zipfile.is_zipfile(path) and (record := zipfile.ZipFile(path).testzip()):         # checksums, at which torch.load does not look
+            raise CheckpointError(f"{path}: is damaged (in {record}); copy it again, or train anew")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint; give one that train.py wrote") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: is a folder; name the checkpoint file in it") from None
+    except CheckpointError:
+        raise
     except Exception as error:           # torch.load raises some ten kinds of error for files that are not its own
         what = "would run code when loaded, which is refused" if "unsupported global" in str(error).lower() else "is damaged or no checkpoint"
         raise CheckpointError(f"{path}: {what}; use a file that train.py wrote") from None

@@ -97,7 +97,7 @@ class Evil:
         return os.system, ("touch /tmp/diffmotion-was-here",)
 
 
-@pytest.mark.parametrize("kind,word", [("missing", "no such"), ("empty", "damaged"), ("junk", "damaged"), ("cut", "damaged"), ("folder", "folder"),
+@pytest.mark.parametrize("kind,word", [("missing", "no such"), ("empty", "damaged"), ("junk", "damaged"), ("cut", "damaged"), ("flipped", "damaged (in"), ("folder", "folder"),
                                        ("code", "refused"), ("other", "something else"), ("mixed", "do not fit"), ("old", "another version")])
 def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
     soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
@@ -109,6 +109,11 @@ def test_bad_checkpoints_get_one_line(tiny_run, tmp_path, kind, word):
     elif kind == "cut":
         whole = (tiny_run / "last.pt").read_bytes()
         path.write_bytes(whole[:len(whole) // 2])
+    elif kind == "flipped":              # some weights are others, and nothing else is wrong
+        whole = bytearray((tiny_run / "last.pt").read_bytes())
+        middle = len(whole) // 2
+        whole[middle:middle + 100] = bytes(255 - byte for byte in whole[middle:middle + 100])
+        path.write_bytes(whole)
     elif kind == "folder":
         path.mkdir()
     elif kind == "code":
