@@ -5,6 +5,7 @@ All of it is one loop below: draw windows, draw noise levels, add noise, predict
 paper's loss (equation 14 of Ho et al. 2020); ours gives large noise levels more weight. What lands in --out:
 
     last.pt         the model and all that sampling needs, and what --resume needs
+    last-before.pt  the last.pt of an earlier run in the same folder, if this one began without --resume
     model.pt        the model and all that sampling needs, in half the digits: to give away
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
