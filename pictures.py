@@ -556,7 +556,8 @@ def write_mp4(path, pictures, frames, fps, waveform):
     try:
         if waveform is not None:
             import soundfile
-            soundfile.write(wav, np.asarray(waveform), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+            with open(wav, "wb") as file:            # whose OSError names the folder that cannot be written; soundfile has an error of its own
+                soundfile.write(file, np.asarray(waveform), SAMPLE_RATE, format="WAV", subtype="PCM_16")
             sound = ["-i", str(wav), "-c:a", "aac"]
         # yuv420p: what every player and every slide program decodes. -t: sound that goes on past the motion is cut.
         command = [shutil.which("ffmpeg") or "ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}",
