@@ -24,8 +24,8 @@ import train
 
 
 def assert_one_error_line(done, *words):
-    """Exit status 2, one line on standard error that starts with error:, no traceback."""
-    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line and "it/s" not in line]
+    """Exit status 2, one line on standard error that starts with error:, no traceback. (What libmpg123 says of a cut MP3 by itself is not ours to silence.)"""
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip() and "%|" not in line and "it/s" not in line and not line.startswith("Warning: Xing")]
     assert done.returncode == 2, (done.returncode, done.stderr)
     assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
     for word in words:
