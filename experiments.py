@@ -183,7 +183,7 @@ def bounds_within(folder, start, stop):
         made, other, true, said = zip(*((within(m, a, start, stop)[0], within(o, a, start, stop)[0], *within(t, a, start, stop))
                                         for m, o, t, a in zip(*columns[column], truth, reference.answers)))
         scores[label] = metrics.puppet_scores(made, other, true, said)
-        if column == "truth":                        # there is but one recording: as far from itself as nobody can expect to be
+        if column == "truth":                        # there is but one recording, and it is at no distance from itself
             scores[label] |= dict.fromkeys(("hand_agreement", "style_error", "rest_error"), float("nan"))
         if column == "shuffled":                     # mismatched as it is
             scores[label]["beat_f1_mismatched"] = float("nan")

@@ -315,7 +315,7 @@ def main():
         decay = min(s.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
 
-        recent.append(torch.stack([loss.detach(), norm]))
+        recent.append(torch.stack([loss.detach(), norm]))        # [2]
         done = step + 1
         if done % CHECK_EVERY and done < s.steps:
             continue
@@ -325,7 +325,7 @@ def main():
             dist.all_reduce(values)
             values /= ranks
         *values, (stop, _) = values.tolist()
-        # A loss may be a number still where its gradient is none, and the weights then are none either: neither must be saved
+        # A loss can be finite where its gradient is not, and after such a step the weights are not either: they must not be saved
         bad = next((n for n, pair in enumerate(values) if not all(map(math.isfinite, pair))), None)
         if bad is not None:
             bar.close()
