@@ -31,8 +31,9 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, hand_joints, matrix_to_exp, mirror_pairs, read_bvh, read_skeleton,
+from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, hand_joints, matrix_to_exp, mirror_pairs, named, read_bvh, read_skeleton,
                     resample, strokes_of, written_beside)
+from pictures import new_figure, write_picture
 from wavlm_loader import CONTEXT, PIECE, SAMPLE_RATE, SpeechError, SpeechFeatures, frame_count, load_audio, loud_level
 
 
@@ -340,16 +341,18 @@ class DiskRows:
     then mapped into memory, where the system keeps as much of them as there is room for."""
 
     def __init__(self, folder, columns):
-        self.file, self.columns, self.ends = tempfile.TemporaryFile(dir=folder), columns, [0]
+        self.folder, self.file, self.columns, self.ends = folder or tempfile.gettempdir(), tempfile.TemporaryFile(dir=folder), columns, [0]
 
     def add(self, rows):
         """Append rows [n, columns] as one take."""
-        self.file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
+        with named(self.folder):
+            self.file.write(np.ascontiguousarray(rows, dtype=np.float32).tobytes())
         self.ends.append(self.ends[-1] + len(rows))
 
     def map(self):
         """-> (all rows as one tensor [rows, columns], a list of its parts, one a take)."""
-        self.file.flush()
+        with named(self.folder):
+            self.file.flush()
         rows = torch.from_numpy(np.memmap(self.file, np.float32, "r+", shape=(self.ends[-1], self.columns)))
         return rows, [rows[a:b] for a, b in zip(self.ends, self.ends[1:])]
 
@@ -660,17 +663,14 @@ def check(folder, test=()):
 
 def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
     """A picture of one take from `start` for `length` seconds: poses, sound with the hands' falling speed and strokes, features of both."""
-    import matplotlib                    # 0.5 s to import: only where a picture is drawn
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     motion, waveform = load_take(bvh, sound, 20)
     if start * 20 > len(motion) - 2:
         raise CorpusError(f"{bvh}: lasts {len(motion) / 20:.1f} s; give a smaller --start")
     length = min(length, len(motion) / 20 - start)
     a, b = int(start * 20), int((start + length) * 20)
     height = motion.body_height()
-    figure, axes = plt.subplots(4, 1, figsize=(16, 10), height_ratios=(2.4, 1, 1, 1.6), sharex=True, constrained_layout=True)
+    figure = new_figure(16, 10, layout="constrained")
+    axes = figure.subplots(4, 1, height_ratios=(2.4, 1, 1, 1.6), sharex=True)
     points, parents = motion.points()
     points = points / height                                                 # [F, points, 3]
     try:
@@ -702,9 +702,7 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
                     cmap="magma" if axis is axes[2] else "RdBu", **({} if axis is axes[2] else dict(vmin=-3, vmax=3)))
         axis.set(ylabel=what)
     axes[3].set(xlabel="seconds (dotted: strokes)", xlim=(a / 20, b / 20))
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=80, format="png")
-    plt.close(figure)
+    write_picture(path, figure)
 
 
 def main():

@@ -32,6 +32,7 @@ import puppet
 from bench import machine
 from data import CorpusError, Parser, device, find_pairs, has_bf16, load_take
 from motion import find_strokes, written_beside
+from pictures import new_figure, write_picture
 from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE
 
@@ -504,16 +505,14 @@ def curves(axis, name, rows, made, kind):
 
 def draw(path, question, kind, rows):
     """A panel a score of SHOWN: bars, or curves over a number on a logarithmic or plain axis."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     rows = [row for row in rows if row["scores"]]
     made = [row for row in rows if not row["label"].startswith(tuple(BOUNDS))]
     shown = [name for name in SHOWN if any(name in r["scores"] for r in made)]
     down = 1 + (len(shown) > 7)
     across = math.ceil(len(shown) / down)
     height = 3.4 if kind != "category" else 1.2 + 0.32 * len(rows)
-    figure, axes = plt.subplots(down, across, figsize=(2 + 2.6 * across, down * height), sharey=kind == "category", constrained_layout=True, squeeze=False)
+    figure = new_figure(2 + 2.6 * across, down * height, layout="constrained")
+    axes = figure.subplots(down, across, sharey=kind == "category", squeeze=False)
     for axis in axes.ravel()[len(shown):]:           # one too many where the number is odd
         axis.set_visible(False)
     for axis, name in zip(axes.ravel(), shown):
@@ -526,9 +525,7 @@ def draw(path, question, kind, rows):
     if kind == "steps":
         axes[0][0].legend(fontsize=8)
     figure.suptitle(question, fontsize=11)
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=90, format="png")
-    plt.close(figure)
+    write_picture(path, figure, dpi=90)
 
 
 def experiment(name, args):

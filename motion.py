@@ -167,13 +167,24 @@ class Motion:
 
 
 @contextlib.contextmanager
+def named(path):
+    """Within it an OSError says which file it is about: that of a write to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
+@contextlib.contextmanager
 def written_beside(path):
     """Yields a temporary path beside `path` and renames it on success, so no half-written file is ever seen."""
     path = Path(path)
     beside = path.with_name(f".{path.name}.part")    # one name: what a killed run left is overwritten by the next
     try:
-        yield beside
-        os.replace(beside, path)
+        with named(path):
+            yield beside
+            os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -544,7 +555,7 @@ class BvhStream:
     DIGITS = 9                           # as many as read_bvh takes; blanks stand where there are fewer
 
     def __init__(self, path=None, out=None):
-        self.path, self.file, self.frames, self.angles = path, out, 0, None
+        self.path, self.file, self.frames, self.end, self.angles = path, out, 0, 0, None
 
     def __enter__(self):
         return self
@@ -555,30 +566,33 @@ class BvhStream:
 
     def append(self, motion):
         """Write the frames of `motion` behind those that are there; the first one brings the skeleton."""
-        if self.angles is None:
+        text = ""
+        if self.frames == 0:
             text, self.order = _bvh_head(motion, f"{0:{self.DIGITS}}")
-            head = text.encode()
-            self.count_at = head.index(b"\nFrames: ") + len(b"\nFrames: ")
-            if self.path is not None:
-                self.file = open(self.path, "wb", buffering=0)   # no buffer: what is written is in the system's hands
-            self.file.write(head)
-            self.end = len(head)
+            self.count_at = text.encode().index(b"\nFrames: ") + len(b"\nFrames: ")
         rows, angles = _bvh_rows(motion, self.order, self.angles)
-        rows = rows.encode()
+        data = (text + rows).encode()
         if self.path is None:
-            self.file.write(rows)
+            self.file.write(data)
             self.file.flush()
         else:
-            try:
-                left = memoryview(rows)
-                while left:                                      # a disk that fills up takes a part first
-                    left = left[self.file.write(left):]
-                self._say(self.frames + len(motion))
-            except BaseException:                                # a full disk, or Ctrl-C just here: take the rows back
-                self.file.truncate(self.end)
-                self._say(self.frames)
-                raise
-        self.frames, self.end, self.angles = self.frames + len(motion), self.end + len(rows), angles
+            with named(self.path):
+                if self.frames == 0:
+                    self.file = open(self.path, "wb", buffering=0)           # no buffer: what is written is in the system's hands
+                try:
+                    left = memoryview(data)
+                    while left:                                  # a disk that fills up takes a part first
+                        left = left[self.file.write(left):]
+                    self._say(self.frames + len(motion))
+                except BaseException:                            # a full disk, or Ctrl-C just here: take the rows back
+                    self.file.truncate(self.end)
+                    if self.frames:
+                        self._say(self.frames)
+                    else:                                        # a file without a frame is no use to anybody
+                        self.file.close()
+                        Path(self.path).unlink()
+                    raise
+        self.frames, self.end, self.angles = self.frames + len(motion), self.end + len(data), angles
 
     def _say(self, frames):
         self.file.seek(self.count_at)

@@ -19,6 +19,7 @@ import math
 import re
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +34,25 @@ from wavlm_loader import SAMPLE_RATE
 LEFT, RIGHT, MIDDLE, DARK = "#ee8b3e", "#3a7bc8", "#7d8aa0", "#2b3445"
 
 
+# Fonts for names in letters that matplotlib's own has not; of those that are installed each is asked in turn
+OTHER_LETTERS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Micro Hei", "Hiragino Sans", "PingFang SC", "Microsoft YaHei", "Malgun Gothic", "Noto Sans Devanagari", "Nirmala UI")
+
+
 def new_figure(width, height, **settings):
     """An empty figure, width x height in inches. matplotlib takes half a second to import: only where a picture is drawn."""
+    import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import get_font_names
+    installed = get_font_names()
+    matplotlib.rcParams["font.family"] = ["sans-serif", *(font for font in OTHER_LETTERS if font in installed)]
     return Figure(figsize=(width, height), **settings)
 
 
 def write_picture(path, figure, dpi=80):
     """Write the figure as PNG, unless path is None -> the figure."""
     if path is not None:
-        with written_beside(path) as beside:
+        with written_beside(path) as beside, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")           # a letter that no font has becomes a box in the picture, which says enough
             figure.savefig(beside, dpi=dpi, format="png")
     return figure
 

@@ -38,7 +38,8 @@ from baselines import MODELS
 from data import CACHE, CheckpointError, Corpus, Parser, compile_or_refuse, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import BvhError, written_beside
-from sample import FORMAT, Generator, plot_motion, read_checkpoint
+from pictures import new_figure, plot_motion, write_picture
+from sample import FORMAT, Generator, read_checkpoint
 from wavlm_loader import LAYERS, SpeechFeatures
 
 
@@ -141,42 +142,39 @@ def contents(name, model, ema, schedule, corpus):
 
 def save(path, state):
     """Write a checkpoint beside and rename it: a run killed in the middle of this still has the last one."""
-    with written_beside(path) as beside:
-        torch.save(state, beside)
+    with written_beside(path) as beside, open(beside, "wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:                # "unexpected pos 704 vs 598": what torch makes of a disk that is full
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def plot_loss(path, losses, every):
     """The loss curve: each mean over `every` steps, and a running mean. Most of the loss is noise that nobody can predict."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
     steps = (np.arange(len(losses)) + 1) * every
-    figure, axes = plt.subplots(figsize=(8, 4), constrained_layout=True)
+    figure = new_figure(8, 4, layout="constrained")
+    axes = figure.subplots()
     axes.plot(steps, losses, color="#bbbbbb", lw=1, label=f"mean of {every} steps")
     wide = min(20, len(losses))
     axes.plot(steps[wide - 1:], np.convolve(losses, np.ones(wide) / wide, mode="valid"), color="#2e6f9e", lw=2, label=f"mean of {wide * every} steps")
     axes.set(yscale="log", xlabel="step", ylabel="weighted mean squared error of the predicted noise")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=100, format="png")
-    plt.close(figure)
+    write_picture(path, figure, dpi=100)
 
 
 def plot_layers(path, shares):
     """How much of each layer the model takes: shares [13], which add up to one."""
-    import matplotlib
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    figure, axes = plt.subplots(figsize=(8, 4), constrained_layout=True)
+    figure = new_figure(8, 4, layout="constrained")
+    axes = figure.subplots()
     bars = axes.bar(range(len(shares)), shares, color="#2e6f9e")
     axes.bar_label(bars, fmt="%.3f", fontsize=8)
     axes.axhline(1 / len(shares), color="#666666", lw=0.8, ls=":")
     axes.set(xticks=range(len(shares)), xlabel="layer of WavLM (0 enters the first block, 12 leaves the last)", ylabel="share of the sum",
              title="how much of each layer the model takes (dotted: equal shares, as at the start)")
-    with written_beside(path) as beside:
-        figure.savefig(beside, dpi=100, format="png")
-    plt.close(figure)
+    write_picture(path, figure, dpi=100)
 
 
 HERE_AND_NOW = ("out", "no_scores", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may be given otherwise than the first

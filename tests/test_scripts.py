@@ -249,6 +249,20 @@ def test_training_asks_for_its_numbers_every_tenth_step_only(tiny_corpus, tmp_pa
     assert counts[1] == (counts[0][0], counts[0][1] + 1), "ten steps: one list of losses"
 
 
+SAVING = "import sys; sys.path.insert(0, sys.argv[1]); import data, torch, train; data.run_script(lambda: train.save('last.pt', dict(weights=torch.zeros(10_000))))"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ulimit, which stands for the full disk, is not there")
+@pytest.mark.parametrize("what, name", [(["-c", SAVING, ROOT], "last.pt"), ([ROOT / "sample.py", "a.wav", "--out", "."], "a.bvh"), ([ROOT / "sample.py", "a.wav", "--out", ".", "--stream"], "a.bvh")])
+def test_a_disk_that_is_full_gets_one_line_that_names_the_file(tmp_path, what, name):
+    """No file may get larger than 1 kB here. A checkpoint that was there stays; half a motion does not."""
+    soundfile.write(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(32_000), 16_000)
+    (tmp_path / "last.pt").write_text("of yesterday")
+    done = subprocess.run(["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", sys.executable, *map(str, what)], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert_one_error_line(done, f"error: {name}: ", "too large")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "last.pt"] and (tmp_path / "last.pt").read_text() == "of yesterday"
+
+
 def test_a_forgotten_resume_costs_nothing(tiny_corpus, tmp_path):
     given = ["--data", tiny_corpus, "--out", tmp_path, "--steps", 10, "--no-scores", *TINY]
     assert run("train.py", *given).returncode == 0
