@@ -611,7 +611,7 @@ def check_take(bvh, sound):
 def check(folder, test=()):
     """Read everything once and print what there is, what is wrong and what training would use."""
     pairs, lonely = match_files(folder)
-    skeleton = most_common_skeleton(pairs)
+    skeleton = most_common_skeleton(split_takes(folder, pairs, test)["train"] or pairs)          # as for training
     wrong = [(path, what, True) for path, what in lonely]                    # (file, sentence, does training stop there?)
     usable, seconds, rates, sounds, bones, joints, first = [], {}, Counter(), Counter(), set(), {}, None
     for bvh, sound in tqdm(pairs, desc="checking", unit="take", disable=None):
@@ -716,7 +716,7 @@ def main():
     plotting.add_argument("take", help="name of the take, without ending")
     plotting.add_argument("--start", type=float, default=0.0, help="seconds into the take (default: %(default)s)")
     plotting.add_argument("--seconds", type=float, default=12.0, help="how much of it (default: %(default)s)")
-    plotting.add_argument("--out", type=Path, default=Path("out"), help="folder to write TAKE.png to (default: %(default)s)")
+    plotting.add_argument("--out", type=Path, default=Path("out"), help="folder to write TAKE.png to, or the picture's own name, ending in .png (default: %(default)s)")
     args = parser.parse_args()
     if args.command == "check":
         check(args.folder, args.test)
@@ -726,9 +726,10 @@ def main():
         raise CorpusError(f"{args.folder}: holds no pair named {args.take!r}; python data.py check {shlex.quote(str(args.folder))} lists what it holds")
     if not (args.start >= 0 and args.seconds >= 1):
         parser.error("--start must be at least 0 and --seconds at least 1")
-    args.out.mkdir(parents=True, exist_ok=True)
-    plot_take(args.out / f"{found[0][0].stem}.png", *found[0], args.start, args.seconds)
-    print(args.out / f"{found[0][0].stem}.png")
+    path = args.out if args.out.suffix.lower() == ".png" else args.out / f"{found[0][0].stem}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plot_take(path, *found[0], args.start, args.seconds)
+    print(path)
 
 
 if __name__ == "__main__":

@@ -548,11 +548,12 @@ def in_chunks(pieces, chunk):
 
 def conditions(model, pieces):
     """Pieces of speech [B, n_i, S] -> their conditions [B, m_i, W], each as soon as the speech ahead of it was heard."""
-    cache, piece = {}, None
+    cache, frames = {}, 0
     for piece in pieces:
+        frames += piece.shape[1]
         yield model.encode_speech(piece, cache=cache)
-    if piece is None:
-        raise ValueError("there is no speech to gesture to: not one piece came")
+    if frames == 0:
+        raise ValueError("there is no speech to gesture to: not one frame came")
     yield model.encode_speech(piece.new_zeros(len(piece), model.config.speech_reach, piece.shape[2]), cache=cache)
 
 

@@ -207,7 +207,7 @@ def parse():
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"), help="of the network's products, as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds: scores are means over them, and the spread is theirs (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, at least 2: scores are means over them, and the spread is theirs (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
     parser.add_argument("--cache", default=CACHE, help="folder that keeps WavLM's features (default: %(default)s)")

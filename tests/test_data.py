@@ -486,6 +486,14 @@ def test_check_finds_what_is_wrong_and_says_what_training_would_use(tmp_path):
     assert "RightHand: strokes" in done.stdout and "yes, across the x axis" in done.stdout
 
 
+def test_check_asks_the_training_takes_for_the_skeleton_as_training_does(tmp_path):
+    write_take(tmp_path, "mine", "trinity")
+    for n in range(3):
+        write_take(tmp_path / "test", f"theirs {n}", "zeggs")
+    done = run("data.py", "check", tmp_path)
+    assert done.returncode == 0 and "4, of which 1 can be used" in done.stdout and "mine.bvh: another skeleton" not in done.stdout, done.stdout + done.stderr
+
+
 def test_check_of_nothing_usable_ends_with_status_2(tmp_path):
     write_take(tmp_path, "a", "trinity")
     (tmp_path / "a.bvh").write_text("HIERARCHY\nnothing\nMOTION\n")
@@ -497,6 +505,8 @@ def test_a_take_is_drawn_and_a_wrong_name_is_one_line(tmp_path):
     write_take(tmp_path / "c", "my take", "zeggs")
     done = run("data.py", "plot", tmp_path / "c", "my take", "--out", tmp_path / "o")
     assert done.returncode == 0 and (tmp_path / "o" / "my take.png").read_bytes()[:4] == b"\x89PNG", done.stderr
+    done = run("data.py", "plot", tmp_path / "c", "my take", "--out", tmp_path / "q" / "one.png")
+    assert done.returncode == 0 and (tmp_path / "q" / "one.png").is_file(), done.stderr
     done = run("data.py", "plot", tmp_path / "c", "your take", "--out", tmp_path / "p")
     assert done.returncode == 2 and "your take" in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "p").exists()
 

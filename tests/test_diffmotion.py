@@ -306,6 +306,12 @@ def test_another_schedule_than_the_networks_own_is_refused():
         dm.generate(small_model(), NoiseSchedule(beta_end=0.05), torch.randn(1, 5, 5), steps=2)
 
 
+def test_speech_without_a_frame_is_refused():
+    for speech in (torch.zeros(1, 0, 5), iter([]), iter([torch.zeros(1, 0, 5)])):
+        with pytest.raises(ValueError, match="no speech"):
+            list(dm.generate_stream(small_model(), NoiseSchedule(), speech, steps=2))
+
+
 def test_a_number_of_steps_that_makes_no_sense_is_refused():
     for steps in (0, -1, 1001):
         with pytest.raises(ValueError, match="steps"):
