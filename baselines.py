@@ -196,7 +196,7 @@ class FrameByFrame(DiffMotion):
                 return eps
 
             x0 = SAMPLERS[sampler](predict_eps, schedule, fresh_noise(), steps, fresh_noise)         # [B, 1, P]
-            pose = x0 if n == 0 or not self.config.memory else x0 * self.innovation_scale + self.config.memory * poses[-1]
+            pose = self.poses(x0, torch.cat([poses[0], *poses][-2:], dim=1) if poses else None)             # [B, 1, P]
             poses.append(pose)
             past = self.seen(x0, pose).repeat(len(memory) // B, 1, 1)        # [B or 2B, 1, 2P + 1]
         return torch.cat(poses, dim=1)                                       # [B, F, P]

@@ -31,6 +31,7 @@ import soundfile
 import torch
 from tqdm import tqdm
 
+from diffmotion import news
 from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, hand_joints, matrix_to_exp, mirror_pairs, named, read_bvh, read_skeleton,
                     resample, strokes_of, written_beside)
 from pictures import new_figure, write_picture
@@ -436,13 +437,13 @@ class Corpus:
                 speech.sub_(self.speech_scale[0]).div_(self.speech_scale[1])
         self.seconds = len(self.pose) / features.fps
 
-    def innovation_scale(self, memory):
-        """The deviation [P] of what is new in a frame, pose_n - memory pose_{n-1}, over all takes."""
+    def innovation_scale(self, memory, order):
+        """The deviation [P] of what is new in a frame, see diffmotion.news, over all takes."""
         count = sum(len(p) - 1 for p in self.poses)
         total, squares = 0, 0
         for pose in self.poses:
-            news = (pose[1:] - memory * pose[:-1]).double()
-            total, squares = total + news.sum(dim=0), squares + news.square().sum(dim=0)
+            new = news(pose, memory, order)[1:].double()         # [frames - 1, P]
+            total, squares = total + new.sum(dim=0), squares + new.square().sum(dim=0)
         if self.codec.swap is not None:              # of the takes and their mirror images
             swap, sign = torch.from_numpy(self.codec.swap), torch.from_numpy(self.codec.sign)
             total, squares = (total + total[swap] * sign) / 2, (squares + squares[swap]) / 2

@@ -108,6 +108,7 @@ class DiffMotionConfig:
     kernel: int = 5               # frames seen by the gesture encoder's convolution: 0.25 s
     speech_reach: int = 16        # speech is heard this far back and ahead: 0.8 s, time to raise a hand for a stroke
     memory: float = 0.0           # share of the last pose that is not news: see DiffMotion.innovations; 0 is the paper
+    memory_order: int = 1         # how often what is remembered is taken off: 1, a pose stays as it was; 2, it goes on as it went
     speech_layers: int = 1        # L > 1: the speech brings L layers of S features side by side; see DiffMotion.mix_layers
     answer: str = "v"             # what the last layer gives: "v" (ours) or "eps" (the paper's): see NoiseSchedule.eps_from_v
 
@@ -248,6 +249,19 @@ class OverTime(nn.Conv1d):
         return fun.linear(fun.pad(rows, (0, fill)), fun.pad(weight, (0, fill)), self.bias)           # [B, F, W]
 
 
+def news(pose, memory, order):
+    """What in each frame was not to be expected from the frames before it: pose [..., F, P] -> [..., F, P], with m = memory:
+
+        order 1:  pose_n - m pose_{n-1}                           a pose is expected to stay as it was
+        order 2:  pose_n - (2 m pose_{n-1} - m^2 pose_{n-2})      and to go on as it went: the same, taken of the news themselves. At m = 1 it is the acceleration
+
+    A clip's first pose is taken to have been held before.
+    """
+    for _ in range(order):
+        pose = pose - memory * torch.cat([pose[..., :1, :], pose[..., :-1, :]], dim=-2)
+    return pose
+
+
 class DiffMotion(nn.Module):
     """eps = model(x_t [B, F, P], t [B], speech [B, F, S]): the noise in x_t, for every frame at once.
 
@@ -280,7 +294,7 @@ class DiffMotion(nn.Module):
         self.final = nn.Linear(W, config.pose_dim)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
-        # [P], deviation of pose_n - memory pose_{n-1} over the training data; a buffer, so that it travels with the weights
+        # [P], deviation of the news before they are scaled, over the training data; a buffer, so that it travels with the weights
         self.register_buffer("innovation_scale", torch.ones(config.pose_dim))
 
     def settings(self):
@@ -288,33 +302,35 @@ class DiffMotion(nn.Module):
         return asdict(self.config)
 
     def innovations(self, pose):
-        """What is new in each frame (statisticians say innovation), which is what gets diffused. pose [B, F, P] -> [B, F, P], with m = config.memory:
+        """What is new in each frame (statisticians say innovation), which is what gets diffused. pose [B, F, P] -> [B, F, P].
 
-            u_0 = pose_0,   u_n = (pose_n - m pose_{n-1}) / innovation_scale
+            u_0 = pose_0,   u_n = news_n / innovation_scale, with the news as in the function `news`
 
         Why not the poses themselves: neighbouring poses are nearly equal, so the noisy frames after a frame hold information about it,
-        which a causal network cannot use. The news of different frames are nearly independent (for a Gaussian process of memory m
-        quite), so little is lost by not looking ahead. It also stops the jitter: an error in u_n is smoothed by `poses`.
-        (It is the same as diffusing the poses with noise that is correlated from frame to frame; m = 0 is the paper.)
+        which a causal network cannot use. The less the news of neighbouring frames have in common, the less is lost by not looking ahead.
+        It also stops the jitter: an error in u_n is smoothed by `poses`.
+        (It is the same as diffusing the poses with noise that is correlated from frame to frame; memory 0 is the paper.)
         """
         if not self.config.memory:
             return pose
-        return torch.cat([pose[:, :1], (pose[:, 1:] - self.config.memory * pose[:, :-1]) / self.innovation_scale], dim=1)
+        return torch.cat([pose[:, :1], news(pose, self.config.memory, self.config.memory_order)[:, 1:] / self.innovation_scale], dim=1)
 
     def poses(self, innovations, before=None):
-        """The inverse, from the pose `before` [B, P] the first frame, or None at a clip's start. [B, F, P] -> [B, F, P].
+        """The inverse. [B, F, P] -> [B, F, P]; `before` [B, 2, P] are the two poses before the first frame, None at a clip's start.
 
-        pose_n = innovation_scale u_n + m pose_{n-1}, and so the sum over k <= n of m^(n - k) innovation_scale u_k: one product with a
-        triangular matrix. At a clip's start u_0 is the pose itself and is not scaled; after `before`, frame 0 gets m before on top.
+        x_n = news_n + m x_{n-1} is the sum over k <= n of m^(n - k) news_k: one product with a triangular matrix, once for each order. Frame 0
+        needs what came before it: at a clip's start that is its own pose, u_0, held still.
         """
-        memory, F = self.config.memory, innovations.shape[1]
-        if not memory:
+        m, F = self.config.memory, innovations.shape[1]
+        if not m:
             return innovations
         age = torch.arange(F, device=innovations.device)[:, None] - torch.arange(F, device=innovations.device)  # [F, F]
-        kept = torch.where(age >= 0, memory ** age.clamp(min=0).float(), 0.0)
-        new = innovations * self.innovation_scale                # [B, F, P]
-        new[:, 0] = innovations[:, 0] if before is None else new[:, 0] + memory * before
-        return kept @ new                                        # [B, F, P]
+        kept = torch.where(age >= 0, m ** age.clamp(min=0).float(), 0.0)
+        x = innovations * self.innovation_scale                  # [B, F, P]
+        for order in reversed(range(self.config.memory_order)):
+            x[:, 0] = (1 - m) ** order * innovations[:, 0] if before is None else x[:, 0] + m * news(before, m, order)[:, -1]
+            x = kept @ x                                         # [B, F, P]
+        return x
 
     def forward(self, x_t, t, speech, withheld=None):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P].
@@ -600,7 +616,7 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
 
         noise = FrameNoise(seed, B, start, start + F, model.config.pose_dim, here.device)
         poses = model.poses(SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress), before)
-        before, start = poses[:, -1], start + F
+        before, start = torch.cat([poses[:, :1] if before is None else before, poses], dim=1)[:, -2:], start + F
         yield poses
 
 

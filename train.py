@@ -69,6 +69,7 @@ class Settings:
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
+    memory_order: int = 1           # 1: a pose is expected to stay as it was; 2: to go on as it went
     test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default those in a folder test/, else those that the corpus' authors hold out, else a tenth
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
@@ -102,7 +103,7 @@ def parse():
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
     for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
-                              ("memory", 0, 0.999), ("loss_power", 0, 1), ("fps", 1, 240)):
+                              ("memory", 0, 0.999), ("loss_power", 0, 1), ("memory_order", 1, 2), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
     try:
@@ -236,9 +237,9 @@ def main():
     torch.manual_seed(s.seed)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     model = MODELS[s.model](DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
-                                        memory=s.memory, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
+                                        memory=s.memory, memory_order=s.memory_order, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
-        model.innovation_scale.copy_(corpus.innovation_scale(s.memory).clamp(min=1e-4))
+        model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.memory_order).clamp(min=1e-5))
     ema = copy.deepcopy(model).requires_grad_(False)
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
     matrices = [p for p in model.parameters() if p.dim() >= 2]

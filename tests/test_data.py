@@ -371,8 +371,10 @@ def test_features_on_disk_are_those_of_the_codec_and_leave_no_file(tmp_path):
     for motion, pose, speech in zip(motions, corpus.poses, corpus.speeches):
         assert np.allclose(codec.encode(motion)[:len(pose)], pose, atol=2e-3) and len(pose) == len(speech)
     assert np.allclose(torch.cat(corpus.speeches).mean(0), 0, atol=1e-3) and np.allclose(torch.cat(corpus.speeches).std(0)[5:20], 1, atol=1e-2)
-    news = torch.cat([p[1:] - 0.9 * p[:-1] for p in corpus.poses])
-    assert torch.allclose(corpus.innovation_scale(0.9), news.std(dim=0), rtol=1e-3, atol=1e-6)
+    once = [p[1:] - 0.9 * p[:-1] for p in corpus.poses]
+    assert torch.allclose(corpus.innovation_scale(0.9, 1), torch.cat(once).std(dim=0), rtol=1e-3, atol=1e-6)
+    twice = torch.cat([torch.cat([p[1:2] - 0.99 * p[:1], n[1:] - 0.9 * n[:-1]]) for p, n in zip(corpus.poses, once)])
+    assert torch.allclose(corpus.innovation_scale(0.9, 2), twice.std(dim=0), rtol=1e-3, atol=1e-6)
 
 
 def test_half_of_the_windows_are_mirrored_with_their_own_speech(tmp_path):

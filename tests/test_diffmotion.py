@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 
 import diffmotion as dm
@@ -216,22 +217,27 @@ def test_withheld_speech_leaves_no_trace():
     assert torch.equal(one[0], other[0]) and not torch.allclose(one[1], other[1])
 
 
-@pytest.mark.parametrize("adaln", ["split", "joint"])
-def test_what_is_new_in_each_frame_is_enough_to_know_the_poses(adaln):
-    model = small_model(memory=0.9, adaln=adaln)
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_is_new_in_each_frame_is_enough_to_know_the_poses(order):
+    model = small_model(memory=0.9, memory_order=order)
     model.innovation_scale.copy_(torch.rand(6) + 0.1)
     poses = torch.randn(2, 40, 6)
     news = model.innovations(poses)
     assert torch.allclose(model.poses(news), poses, atol=1e-4)
-    halves = [model.poses(news[:, :17])]
-    halves.append(model.poses(news[:, 17:], before=halves[0][:, -1]))
-    assert torch.allclose(torch.cat(halves, 1), poses, atol=1e-4), "and a stream can go on from its last pose"
-    slow = torch.zeros(1, 2000, 6)
-    for n in range(1, 2000):                         # a pose that remembers 0.9 of itself: its news are white
-        slow[:, n] = 0.9 * slow[:, n - 1] + torch.randn(6)
-    model.innovation_scale.fill_(1.0)
-    white = model.innovations(slow)[0, 1:, 0]
-    assert abs(torch.corrcoef(torch.stack([white[1:], white[:-1]]))[0, 1]) < 0.08
+    parts, before = [], None
+    for part in news.split([1, 1, 15, 23], dim=1):
+        parts.append(model.poses(part, before))
+        before = torch.cat([parts[0][:, :1], *parts], dim=1)[:, -2:]
+    assert torch.allclose(torch.cat(parts, 1), poses, atol=1e-4), "and a stream can go on from its last poses"
+    held = model.innovations(torch.randn(2, 1, 6).expand(-1, 40, -1))[:, 1:]
+    assert torch.allclose(held, held[:, :1].expand_as(held), atol=1e-4), "a held pose is expected from the first frame on"
+
+
+@pytest.mark.parametrize("order, coefficients", [(1, [0.9]), (2, [1.8, -0.81])])
+def test_the_news_of_a_process_that_remembers_so_are_the_noise_that_drives_it(order, coefficients):
+    model, noise = small_model(memory=0.9, memory_order=order), torch.randn(1, 200, 6)
+    poses = torch.from_numpy(scipy.signal.lfilter([1.0], [1.0, *(-c for c in coefficients)], noise.numpy(), axis=1)).float()
+    assert torch.allclose(model.innovations(poses)[:, order:], noise[:, order:], atol=1e-4)
 
 
 # ---- the samplers ------------------------------------------------------------------------------------------------
