@@ -22,6 +22,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ from diffmotion import news
 from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, hand_joints, matrix_to_exp, mirror_pairs, named, read_bvh, read_skeleton,
                     resample, strokes_of, written_beside)
 from pictures import new_figure, write_picture
-from wavlm_loader import CONTEXT, PIECE, SAMPLE_RATE, SpeechError, SpeechFeatures, frame_count, load_audio, loud_level
+from wavlm_loader import CONTEXT, PIECE, SAMPLE_RATE, SpeechError, SpeechFeatures, frame_count, load_audio, loud_level, not_utf8
 
 
 class CorpusError(ValueError):
@@ -104,6 +105,7 @@ def send(tensor, device):
 
 def run_script(main):
     """Run main(). What the user can mend becomes one line on standard error and exit status 2; a bug keeps its traceback."""
+    sys.stdout.reconfigure(errors="backslashreplace")            # a file's name may hold what the terminal cannot show
     try:
         main()
     except (BvhError, SpeechError, CorpusError, CheckpointError) as error:
@@ -150,20 +152,30 @@ def match_files(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; give one that holds .bvh files and sound files of the same names")
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files, seen, odd = [], set(), []
+    for at, below, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(at) in seen:             # a link that leads back
+            below.clear()
+            continue
+        seen.add(os.path.realpath(at))
+        files += [Path(at, name) for name in names if not name.startswith(".")]
     motions, sounds = {}, {}                         # {stem: [paths]}
-    for p in files:
-        if p.suffix.lower() == ".bvh":
-            motions.setdefault(p.stem, []).append(p)
+    for p in sorted(p for p in files if p.is_file()):
+        # The two dots of "ü" may be part of the letter or follow it: what a Mac wrote and what another system wrote are one name
+        stem = unicodedata.normalize("NFC", p.stem)
+        if p.suffix.lower() in (".bvh", *SOUND_ENDINGS) and not_utf8(p):
+            odd.append((p, "its name is not UTF-8, as that of a file from an old archive; rename it"))
+        elif p.suffix.lower() == ".bvh":
+            motions.setdefault(stem, []).append(p)
         elif p.suffix.lower() in SOUND_ENDINGS:
-            sounds.setdefault(p.stem, []).append(p)
+            sounds.setdefault(stem, []).append(p)
 
     def kinship(bvh, sound):
         # Folders of the same name count, wherever they stand: Motion/anna/1.bvh belongs to Audio/anna/1.wav, not to Audio/ben/1.wav
         a, b = ({part.lower() for part in p.parent.relative_to(folder).parts} for p in (bvh, sound))
         return bvh.parent == sound.parent, len(a & b), -len(a ^ b)
 
-    pairs, odd = [], []
+    pairs = []
     for stem, group in motions.items():
         left = list(sounds.get(stem, []))
         # The surest pair first, so that a take without a sound does not take away its neighbour's.
@@ -179,10 +191,11 @@ def match_files(folder):
                 odd.append((bvh, "has no partner of the same name; add the missing file, or move this one out of the folder"))
         sounds[stem] = left
     odd += [(p, "has no partner of the same name; add the missing file, or move this one out of the folder") for group in sounds.values() for p in group
-            if p.stem not in motions or p in sounds.get(p.stem, [])]
+            if unicodedata.normalize("NFC", p.stem) not in motions or p in sounds.get(unicodedata.normalize("NFC", p.stem), [])]
     if not pairs:
-        raise CorpusError(f"{folder}: no pairs of a .bvh and a sound file with the same name (found {sum(map(len, motions.values()))} .bvh, "
-                          f"{sum(p.suffix.lower() in SOUND_ENDINGS for p in files)} sound files{f'; {odd[0][0].name} {odd[0][1]}' if odd and 'several' in odd[0][1] else ''})")
+        why = next((f"; {path.name}: {what}" for path, what in odd if "no partner" not in what), "")
+        raise CorpusError(f"{folder}: no pairs of a .bvh and a sound file with the same name (found {sum(p.suffix.lower() == '.bvh' for p in files)} .bvh, "
+                          f"{sum(p.suffix.lower() in SOUND_ENDINGS for p in files)} sound files{why})")
     return sorted(pairs), sorted(odd)
 
 
@@ -396,12 +409,14 @@ class Corpus:
         if not pairs:
             raise CorpusError("no takes to train on are left beside those that are held out (in folders named test or valid, or by --test); add recordings")
         self.features, self.pairs, first = features, [], None
-        skeleton = most_common_skeleton(pairs) if skip else None
+        skeleton, size = most_common_skeleton(pairs) if skip else None, None
         for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8 and features.kind != "wavlm"):
             try:
                 motion, waveform = load_take(bvh, sound, features.fps)
                 skeleton = skeleton or (bvh, motion.names, motion.parents.tolist())
                 refuse_other_skeleton(bvh, motion, *skeleton)
+                size = size or (bvh, refuse_other_unit(bvh, motion, "", None))
+                refuse_other_unit(bvh, motion, *size)
             except (BvhError, SpeechError, CorpusError) as error:
                 if not skip:
                     raise
@@ -437,12 +452,12 @@ class Corpus:
                 speech.sub_(self.speech_scale[0]).div_(self.speech_scale[1])
         self.seconds = len(self.pose) / features.fps
 
-    def innovation_scale(self, memory, order):
+    def innovation_scale(self, memory, momentum=0.0):
         """The deviation [P] of what is new in a frame, see diffmotion.news, over all takes."""
         count = sum(len(p) - 1 for p in self.poses)
         total, squares = 0, 0
         for pose in self.poses:
-            new = news(pose, memory, order)[1:].double()         # [frames - 1, P]
+            new = news(pose, memory, momentum)[1:].double()         # [frames - 1, P]
             total, squares = total + new.sum(dim=0), squares + new.square().sum(dim=0)
         if self.codec.swap is not None:              # of the takes and their mirror images
             swap, sign = torch.from_numpy(self.codec.swap), torch.from_numpy(self.codec.sign)
@@ -503,6 +518,23 @@ def refuse_other_skeleton(bvh, motion, example, names, parents):
     if list(motion.names) != list(names) or motion.parents.tolist() != list(parents):
         odd = sorted(set(motion.names) ^ set(names)) or ["the order of the joints"]
         raise CorpusError(f"{bvh}: another skeleton than {example} (difference: {', '.join(odd[:3])}); train on one at a time")
+
+
+def extents(motion):
+    """How far a body reaches along x, y and z [3], averaged over some fifty of its frames, in the file's units."""
+    few = slice(None, None, max(1, len(motion) // 50))
+    points = replace(motion, rotations=motion.rotations[few], positions=motion.positions[few]).points()[0]   # [50, points, 3]
+    return np.ptp(points, axis=1).mean(axis=0)
+
+
+def refuse_other_unit(bvh, motion, example, size):
+    """-> the largest of the extents. CorpusError unless it is something, and about `size`, that of the file `example`, if given: half to twice, as among people."""
+    largest = float(extents(motion).max())
+    if largest < 1e-6:
+        raise CorpusError(f"{bvh}: all joints stand in one place; check the export")
+    if size and not 0.5 < largest / size < 2:
+        raise CorpusError(f"{bvh}: the body is {largest / size:.2g} times as large as that in {example}; bring all takes to one unit")
+    return largest
 
 
 def most_common_skeleton(pairs):
@@ -575,12 +607,16 @@ def find_jumps(motion):
 
 
 def clipped_share(sound):
-    """Share of a file's samples that lie in runs of three or more at the file's peak, as a clipped wave does."""
-    samples = soundfile.read(sound, dtype="float32", always_2d=True)[0][:, 0]
-    at_peak = (samples == samples.max()) | (samples == samples.min())        # 16 bits reach 1 below zero, and not quite above
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], at_peak.astype(np.int8), [0]])))     # begin, end, begin, end, ...
-    runs = edges[1::2] - edges[::2]
-    return runs[runs >= 3].sum() / max(1, len(samples))
+    """Share of a file's samples that lie in runs of three or more at the peak, as a clipped wave does; of the channel where it is largest."""
+    shares = [0.0]
+    for samples in soundfile.read(sound, dtype="float32", always_2d=True)[0].T:
+        if np.ptp(samples) == 0:                     # a channel that nothing came in on
+            continue
+        at_peak = (samples == samples.max()) | (samples == samples.min())    # 16 bits reach 1 below zero, and not quite above
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], at_peak.astype(np.int8), [0]])))     # begin, end, begin, end, ...
+        runs = edges[1::2] - edges[::2]
+        shares.append(runs[runs >= 3].sum() / len(samples))
+    return max(shares)
 
 
 def check_take(bvh, sound):
@@ -589,6 +625,11 @@ def check_take(bvh, sound):
     odd, spoken, moved = [], len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
     if abs(spoken - moved) > 0.5:
         odd.append(f"the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; the rest is not used")
+    x, y, z = extents(motion)
+    if z > 1.5 * y and z > x:                        # arms stretched to the sides make x large
+        odd.append(f"the body lies ({z:.3g} long along z, {y:.3g} along y): if z points up in this file, export it with y up, which training takes for granted")
+    if np.ptp(motion.rotations, axis=0).max() < 1e-9:
+        odd.append("nothing moves")
     jumps = find_jumps(motion)
     if len(jumps):
         odd.append(f"{len(jumps)} jumps that no human can do, the first at {jumps[0]:.2f} s")
@@ -612,9 +653,11 @@ def check_take(bvh, sound):
 def check(folder, test=()):
     """Read everything once and print what there is, what is wrong and what training would use."""
     pairs, lonely = match_files(folder)
-    skeleton = most_common_skeleton(split_takes(folder, pairs, test)["train"] or pairs)          # as for training
+    split = split_takes(folder, pairs, test)         # as for training, which leaves out what cannot be used afterwards
+    skeleton = most_common_skeleton(split["train"] or pairs)
     wrong = [(path, what, True) for path, what in lonely]                    # (file, sentence, does training stop there?)
     usable, seconds, rates, sounds, bones, joints, first = [], {}, Counter(), Counter(), set(), {}, None
+    size = None
     for bvh, sound in tqdm(pairs, desc="checking", unit="take", disable=None):
         try:
             motion, odd = check_take(bvh, sound)
@@ -622,6 +665,8 @@ def check(folder, test=()):
             rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
             sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
             refuse_other_skeleton(bvh, motion, *skeleton)
+            size = size or (bvh, refuse_other_unit(bvh, motion, "", None))
+            refuse_other_unit(bvh, motion, *size)
         except (BvhError, SpeechError, CorpusError) as error:
             wrong.append((bvh, str(error).removeprefix(f"{bvh}: "), True))
             continue
@@ -656,7 +701,8 @@ def check(folder, test=()):
     if not usable:
         raise CorpusError(f"{folder}: nothing usable is left; mend what stands above")
     print("what training would use" + (" with --skip" if any(stops for _, _, stops in wrong) else ""))
-    for part, takes in split_takes(folder, usable, test).items():
+    for part, takes in split.items():
+        takes = [pair for pair in takes if pair in usable]
         nothing = {"train": "; there is nothing to train on: add recordings, or hold out fewer",
                    "test": "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/"}.get(part, "") if not takes else ""
         line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}")
@@ -666,7 +712,7 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
     """A picture of one take from `start` for `length` seconds: poses, sound with the hands' falling speed and strokes, features of both."""
     motion, waveform = load_take(bvh, sound, 20)
     if start * 20 > len(motion) - 2:
-        raise CorpusError(f"{bvh}: lasts {len(motion) / 20:.1f} s; give a smaller --start")
+        raise CorpusError(f"{bvh}: lasts {len(motion) / 20:.1f} s; " + ("give a smaller --start" if start else "that is too short to be drawn"))
     length = min(length, len(motion) / 20 - start)
     a, b = int(start * 20), int((start + length) * 20)
     height = motion.body_height()
@@ -686,7 +732,8 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
         for j, parent in enumerate(parents):
             if parent >= 0:
                 axes[0].plot(flat[[parent, j], 0] * wide + n / 20, flat[[parent, j], 1], color="#444444", lw=2, solid_capstyle="round")
-    axes[0].set(title=f"{bvh.stem}: {len(motion.names)} joints, {len(motion) / 20:.1f} s", ylabel="body heights")
+    axes[0].set(ylabel="body heights")
+    axes[0].set_title(f"{bvh.stem}: {len(motion.names)} joints, {len(motion) / 20:.1f} s", parse_math=False)     # a name may hold dollars
     sound_part = np.abs(waveform.numpy()[a * SAMPLE_RATE // 20:b * SAMPLE_RATE // 20])
     loudest = np.maximum.reduceat(sound_part, np.arange(0, len(sound_part), 160)) / max(float(waveform.abs().max()), 1e-9)
     axes[1].fill_between(a / 20 + np.arange(len(loudest)) / 100, loudest, color="#aaaaaa", lw=0, label="sound")
@@ -714,7 +761,7 @@ def main():
     checking.add_argument("--test", nargs="+", default=[], metavar="NAME", help="takes to hold out, as for train.py")
     plotting = commands.add_parser("plot", help="draw one take")
     plotting.add_argument("folder", type=Path)
-    plotting.add_argument("take", help="name of the take, without ending")
+    plotting.add_argument("take", help="name of the take, without ending; where several have it, with its folder, as in anna/take1")
     plotting.add_argument("--start", type=float, default=0.0, help="seconds into the take (default: %(default)s)")
     plotting.add_argument("--seconds", type=float, default=12.0, help="how much of it (default: %(default)s)")
     plotting.add_argument("--out", type=Path, default=Path("out"), help="folder to write TAKE.png to, or the picture's own name, ending in .png (default: %(default)s)")
@@ -722,9 +769,11 @@ def main():
     if args.command == "check":
         check(args.folder, args.test)
         return
-    found = [pair for pair in match_files(args.folder)[0] if args.take in (pair[0].stem, pair[0].name)]
-    if not found:
-        raise CorpusError(f"{args.folder}: holds no pair named {args.take!r}; python data.py check {shlex.quote(str(args.folder))} lists what it holds")
+    pairs = match_files(args.folder)[0]
+    found = [pair for pair in pairs if args.take in (pair[0].stem, pair[0].name, str(pair[0].relative_to(args.folder).with_suffix("")))]
+    if len(found) != 1:
+        some = ", ".join(str(bvh.relative_to(args.folder).with_suffix("")) for bvh, _ in (found or pairs)[:3])
+        raise CorpusError(f"{args.folder}: holds {f'{len(found)} pairs' if found else 'no pair'} named {args.take!r}; name one as in {some}")
     if not (args.start >= 0 and args.seconds >= 1):
         parser.error("--start must be at least 0 and --seconds at least 1")
     path = args.out if args.out.suffix.lower() == ".png" else args.out / f"{found[0][0].stem}.png"

@@ -108,7 +108,7 @@ class DiffMotionConfig:
     kernel: int = 5               # frames seen by the gesture encoder's convolution: 0.25 s
     speech_reach: int = 16        # speech is heard this far back and ahead: 0.8 s, time to raise a hand for a stroke
     memory: float = 0.0           # share of the last pose that is not news: see DiffMotion.innovations; 0 is the paper
-    memory_order: int = 1         # how often what is remembered is taken off: 1, a pose stays as it was; 2, it goes on as it went
+    momentum: float = 0.0         # share of the last change that is not news either: 0, a pose is expected to stay as it was
     speech_layers: int = 1        # L > 1: the speech brings L layers of S features side by side; see DiffMotion.mix_layers
     answer: str = "v"             # what the last layer gives: "v" (ours) or "eps" (the paper's): see NoiseSchedule.eps_from_v
 
@@ -249,16 +249,16 @@ class OverTime(nn.Conv1d):
         return fun.linear(fun.pad(rows, (0, fill)), fun.pad(weight, (0, fill)), self.bias)           # [B, F, W]
 
 
-def news(pose, memory, order):
-    """What in each frame was not to be expected from the frames before it: pose [..., F, P] -> [..., F, P], with m = memory:
+def news(pose, memory, momentum=0.0):
+    """What in each frame was not to be expected from the frames before it: pose [..., F, P] -> [..., F, P].
 
-        order 1:  pose_n - m pose_{n-1}                           a pose is expected to stay as it was
-        order 2:  pose_n - (2 m pose_{n-1} - m^2 pose_{n-2})      and to go on as it went: the same, taken of the news themselves. At m = 1 it is the acceleration
+        change_n = pose_n - memory pose_{n-1}                a pose is expected to stay as it was,
+        news_n   = change_n - momentum change_{n-1}          and to go on as it went. With 1 and 1 this is the acceleration
 
     A clip's first pose is taken to have been held before.
     """
-    for _ in range(order):
-        pose = pose - memory * torch.cat([pose[..., :1, :], pose[..., :-1, :]], dim=-2)
+    for share in (memory, momentum):
+        pose = pose - share * torch.cat([pose[..., :1, :], pose[..., :-1, :]], dim=-2)
     return pose
 
 
@@ -313,23 +313,23 @@ class DiffMotion(nn.Module):
         """
         if not self.config.memory:
             return pose
-        return torch.cat([pose[:, :1], news(pose, self.config.memory, self.config.memory_order)[:, 1:] / self.innovation_scale], dim=1)
+        return torch.cat([pose[:, :1], news(pose, self.config.memory, self.config.momentum)[:, 1:] / self.innovation_scale], dim=1)
 
     def poses(self, innovations, before=None):
         """The inverse. [B, F, P] -> [B, F, P]; `before` [B, 2, P] are the two poses before the first frame, None at a clip's start.
 
-        x_n = news_n + m x_{n-1} is the sum over k <= n of m^(n - k) news_k: one product with a triangular matrix, once for each order. Frame 0
-        needs what came before it: at a clip's start that is its own pose, u_0, held still.
+        First the momentum is put back, then the memory. Each time x_n = new_n + share x_{n-1}, which is the sum over k <= n of share^(n - k) new_k: one
+        product with a triangular matrix. Frame 0 needs the x before it; at a clip's start its own pose, u_0, is taken to have been held.
         """
-        m, F = self.config.memory, innovations.shape[1]
-        if not m:
+        memory, momentum, F = self.config.memory, self.config.momentum, innovations.shape[1]
+        if not memory:
             return innovations
         age = torch.arange(F, device=innovations.device)[:, None] - torch.arange(F, device=innovations.device)  # [F, F]
-        kept = torch.where(age >= 0, m ** age.clamp(min=0).float(), 0.0)
         x = innovations * self.innovation_scale                  # [B, F, P]
-        for order in reversed(range(self.config.memory_order)):
-            x[:, 0] = (1 - m) ** order * innovations[:, 0] if before is None else x[:, 0] + m * news(before, m, order)[:, -1]
-            x = kept @ x                                         # [B, F, P]
+        held = innovations[:, :1] if before is None else before  # [B, 1 or 2, P]
+        for share, seen in ((momentum, news(held, memory)), (memory, held)):             # seen: what x was before frame 0
+            x[:, 0] = seen[:, 0] if before is None else x[:, 0] + share * seen[:, -1]
+            x = torch.where(age >= 0, share ** age.clamp(min=0).float(), 0.0) @ x        # [F, F] @ [B, F, P]
         return x
 
     def forward(self, x_t, t, speech, withheld=None):

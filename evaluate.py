@@ -96,7 +96,7 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
         return [takes[n] for n in np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int)] if takes else []
 
     truth, waveforms, answers = read_held_out(parts[part], fps)
-    train = [pair for pair in parts["train"] if pair not in parts[part]] or parts["train"]
+    train = [pair for pair in parts["train"] if pair not in parts[part]] or [pair for others in ("valid", "test") for pair in parts[others] if others != part]
     if not train:
         raise CorpusError(f"{parts[part][0][0]}: there are no training takes beside it to compare with; put the other takes of the corpus in the same folder")
     others = spread(train, len(truth))
@@ -142,7 +142,7 @@ def evaluate_fully(generator, reference, seeds=range(3), **settings):
     return scores, table
 
 
-def evaluate_speech(generator, paths, seeds=range(5), **settings):
+def evaluate_speech(generator, paths, seeds, **settings):
     """Onset scores of speech files that have no motion, all seeds together: {file name: scores}."""
     scores = {}
     for path in paths:
@@ -200,14 +200,14 @@ def parse():
     parser.add_argument("--part", default="test", choices=("test", "valid", "train"), help="which takes; choose settings on valid, report on test (default: %(default)s)")
     parser.add_argument("--test", nargs="+", default=[], metavar="NAME", help="the takes that train.py was told to hold out, if it was")
     parser.add_argument("--skip", action="store_true", help="leave out takes that cannot be used, as for train.py")
-    parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, five seeds together")
+    parser.add_argument("--speech", nargs="+", default=[], help="speech files without motion: strokes on energy onsets, all seeds together")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
     parser.add_argument("--sampler", default=SAMPLER, choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"), help="of the network's products, as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, at least 2: scores are means over them, and the spread is theirs (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="how many seeds, at least 3: scores are means over them, and the spread is theirs (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
     parser.add_argument("--cache", default=CACHE, help="folder that keeps WavLM's features (default: %(default)s)")
@@ -218,8 +218,8 @@ def parse():
         parser.error(f"--steps must be at least 1, not {args.steps}")
     if not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
-    if args.seeds < 2:
-        parser.error(f"--seeds must be at least 2, not {args.seeds}: one seed has neither spread nor diversity")
+    if args.seeds < 3:
+        parser.error(f"--seeds must be at least 3, not {args.seeds}: what two of them choose alike is one number, which has no spread")
     return args
 
 
@@ -247,7 +247,7 @@ def main():
         print_report(table)
         print()
     if args.speech:
-        scores["speech"] = evaluate_speech(generator, args.speech, **settings)
+        scores["speech"] = evaluate_speech(generator, args.speech, range(args.seed, args.seed + args.seeds), **settings)
     print_table(scores)
     if args.json:
         from bench import machine    # which imports this file too

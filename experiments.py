@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import zlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from data import CorpusError, Parser, device, find_pairs, has_bf16, load_take
 from motion import find_strokes, written_beside
 from pictures import new_figure, write_picture
 from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
+from train import HERE_AND_NOW, Settings
 from wavlm_loader import SAMPLE_RATE
 
 SHIPPED = HERE / "pretrained" / "puppet.pt"
@@ -78,8 +79,10 @@ def trained(name, arguments, seed, args, folder=None):
     have to be trained, and --no-training says not to."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
     what, kept = f"--data {folder or corpus()} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
-    if kept.exists() and kept.read_text() != what:
-        raise CorpusError(f"{out}: was trained with '{kept.read_text()}', and '{what}' is wanted; delete it or move it away")
+    usual = {setting: value for setting, value in asdict(Settings()).items() if setting not in ("steps", "batch", "seed", *HERE_AND_NOW)}
+    asked = f"{what}\nand by default {json.dumps(usual)}"        # a model of other defaults is another model
+    if kept.exists() and kept.read_text() != asked:
+        raise CorpusError(f"{out}: was trained with '{kept.read_text().splitlines()[0]}', and '{what}' is wanted, or the defaults of train.py were others; delete it or move it away")
     if not (out / "model.pt").exists() and args.no_training:
         return None
     if not (out / "model.pt").exists():
@@ -89,11 +92,17 @@ def trained(name, arguments, seed, args, folder=None):
         if "wavlm" in arguments:
             command += ["--wavlm-checkpoint", args.wavlm_checkpoint]
         out.mkdir(parents=True, exist_ok=True)
-        kept.write_text(what)
-        print(" ".join(command), file=sys.stderr, flush=True)
-        if subprocess.run(command, stdout=sys.stderr).returncode:    # our own output is the table
-            raise CorpusError(f"{out}: the training stopped; see above, mend it and give the same command again: it goes on from there")
+        kept.write_text(asked)
         (out / "trained.json").write_text(json.dumps(dict(precision="bfloat16" if has_bf16(args.device) else "float32", date=date.today().isoformat(), machine=machine())))
+        print(" ".join(command), file=sys.stderr, flush=True)
+        training = subprocess.Popen(command, stdout=sys.stderr)      # our own output is the table
+        try:
+            training.wait()
+        except KeyboardInterrupt:                    # it was told too, and saves: subprocess.run would give it a quarter of a second
+            training.wait()
+            raise
+        if training.returncode:
+            raise CorpusError(f"{out}: the training stopped; see above, mend it and give the same command again: it goes on from there")
     return out / "model.pt"
 
 
@@ -135,9 +144,11 @@ def within(motion, answers, start, stop):
 
 @functools.cache
 def reference_of(folder, part):
-    """What models are held against on a part of a corpus, worked out once a run; a corpus without training takes borrows the usual one's."""
+    """What models are held against on a part of a corpus, worked out once a run; a corpus without training takes borrows the usual one's, of its own speakers."""
     parts = find_pairs(folder)
-    return evaluate.corpus_reference(parts | dict(train=parts["train"] or find_pairs(corpus())["train"]), part)
+    speakers = {bvh.stem.split("_")[0] for bvh, _ in parts[part]}            # puppet.py names takes speaker4_calm_003
+    borrowed = [pair for pair in find_pairs(corpus())["train"] if pair[0].stem.split("_")[0] in speakers]
+    return evaluate.corpus_reference(parts | dict(train=parts["train"] or borrowed), part)
 
 
 @functools.lru_cache(maxsize=2)
@@ -203,7 +214,7 @@ def models(args, *names):
 
 
 # ------------------------------------------------------------------------------------------------
-# The experiments. Each is (question, function, what the picture has along its axis); rows in the order in which they are printed.
+# The experiments, each a function that yields rows in the order in which they are printed; EXPERIMENTS lists them.
 # ------------------------------------------------------------------------------------------------
 def features(args):
     """Claim 1 of the paper: WavLM over MFCC."""
@@ -542,7 +553,8 @@ def experiment(name, args):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     training = dict(checkpoint="pretrained/puppet.pt") if name in ("samplers", "guidance", "longer", "unfamiliar") else dict(steps=args.steps, batch=args.batch)
-    report = dict(experiment=name, question=question, rows=rows, seeds=args.seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)
+    seeds = args.seeds[:max(len(row["made"]) for row in rows if "made" in row)]      # fewer where --no-training found fewer models
+    report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(report, indent=1) + "\n")
     draw(args.out / f"{name}.png", question, kind, rows)
@@ -554,7 +566,7 @@ def main(arguments):
     parser = Parser(prog="evaluate.py experiment", description="The paper's experiments on the puppet. All of them take a night on two CPU cores.")
     parser.add_argument("name", choices=("list", "all", *EXPERIMENTS), help="which one; list says what each asks")
     parser.add_argument("--steps", type=int, default=3600, help="training steps of each model (default: %(default)s, as train.py)")
-    # Half of train.py's batch: some 35 models cost half the time, and it is the number of steps that matters. The default model in 1800 steps of 8
+    # Half of train.py's batch: 60 models and those of WavLM cost half the time, and it is the number of steps that matters. The default model in 1800 steps of 8
     # windows got beat_f1 0.57 and trembled; in 3600 steps of 4 windows, as many in all, 0.94 (on the test takes, one seed).
     parser.add_argument("--batch", type=int, default=4, help="windows a step (default: %(default)s, half of train.py's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")

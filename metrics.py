@@ -433,13 +433,14 @@ class WindowFeatures:
 
 
 def fit_windows(x, cache=None, seed=0, passes=100):
-    """Training windows [n, D] -> WindowFeatures, or None for fewer than two. Deterministic by seed.
+    """Training windows [n, D] -> WindowFeatures, or None for fewer than three. Deterministic by seed on one kind of machine; another rounds
+    otherwise, and distances of codes come out some percent different: compare them within one file of results.
 
     The autoencoder sees each window about `passes` times: some seconds for 24 minutes of motion. On the puppet's test takes it is then
     0.4% of the body length off (root mean square), where the mean window is 2.5% off and 32 principal components 0.3%.
     cache: a folder that keeps the weights, by a hash of the windows and all settings.
     """
-    if len(x) < 2:
+    if len(x) < 3:                                   # two have but one principal component, and no covariance to speak of
         return None
     middle, scale = x.mean(axis=0), np.maximum(x.std(axis=0), 0.01)
     components = np.linalg.svd(x - middle, full_matrices=False)[2][:min(DIMENSIONS, len(x) - 1)].T           # [D, 32]

@@ -177,7 +177,7 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     figure = new_figure(16, tall)
     top, bottom = figure.add_axes((0.01, 1.9 / tall, 0.98, 1.32 * inches / tall)), figure.add_axes((0.045, 0.5 / tall, 0.95, 1.4 / tall))
     top.set(xlim=(-0.5 * gap, (poses - 0.5) * gap), ylim=(-0.2, 1.12))
-    top.set_title(title, pad=2)
+    top.set_title(title, pad=2, parse_math=False)    # a name may hold dollars
     top.axis("off")
     for k in range(poses):
         n = min(frames - 1, round((k + 0.5) * frames / poses))

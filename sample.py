@@ -121,7 +121,7 @@ class Generator:
 def finite(poses):
     """Features [B, F, P] as numpy, if all of them are numbers."""
     if not torch.isfinite(poses).all():
-        raise CheckpointError("the model's answer is not a number; its training went wrong, use another checkpoint")
+        raise CheckpointError("the model's answer is not a number; its training went wrong, or --guidance is far too large: use another")
     return poses.float().cpu().numpy()
 
 
@@ -409,7 +409,7 @@ def stream_pipe(generator, pipe, bvh, chunk, **settings):
     def blocks():
         samples = 0
         while len(data := pipe.read(2 * PIPE_BLOCK)) > 1:
-            if samples == 0 and data.startswith((b"RIFF", b"OggS", b"fLaC", b"ID3")):        # its bytes would pass for loud noise
+            if samples == 0 and (data.startswith((b"RIFF", b"OggS", b"fLaC", b"ID3", b"FORM", b"caff", b"\x1aE\xdf\xa3")) or data[4:8] == b"ftyp"):     # its bytes would pass for loud noise
                 raise SpeechError("standard input: is a sound file, not raw PCM; put before it: ffmpeg -i - -f s16le -ar 16000 -ac 1 -")
             samples += len(data) // 2
             arrivals.append((samples, time.perf_counter()))
@@ -430,7 +430,7 @@ def stream_pipe(generator, pipe, bvh, chunk, **settings):
     except KeyboardInterrupt:                        # how a recording ends; all whole chunks are there
         pass
     if waits:
-        sys.stderr.write(f"{bvh.frames} frames; the first frame of a chunk was written {np.mean(waits):.2f} s after it was spoken, at most {max(waits):.2f} s\n")
+        sys.stderr.write(f"{bvh.frames} frames{f' -> {bvh.path}' if bvh.path else ''}; the first frame of a chunk was written {np.mean(waits):.2f} s after it was spoken, at most {max(waits):.2f} s\n")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ def parse():
                     epilog="To look at motions that exist already: sample.py view --help")
     parser.add_argument("audio", nargs="*", help="speech files, any format, rate and name (one that begins with a dash as ./-name.wav)")
     parser.add_argument("--stream", action="store_true", help="for recordings of any length: constant memory, STEM.bvh grows as it is made, no page and no picture")
-    parser.add_argument("--live", action="store_true", help="gesture to what comes in on standard input, raw 16 kHz 16-bit little-endian mono PCM, into OUT/live.bvh, "
+    parser.add_argument("--live", action="store_true", help="gesture to what comes in on standard input, raw 16 kHz 16-bit little-endian mono PCM, into OUT/live.bvh (then live-2.bvh, ...), "
                         "which grows; with --out - to standard output. Not with WavLM")
     parser.add_argument("--chunk", type=int, help=f"frames made at once by --stream (default: {STREAM_CHUNK}) and --live (default: {LIVE_CHUNK}, 0.5 s: less is sooner and costs more)")
     parser.add_argument("--checkpoint", default=HERE / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
@@ -463,6 +463,8 @@ def parse():
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     if bool(args.audio) == args.live:
         parser.error("--live listens to standard input; leave the audio files out" if args.live else "give an audio file, or --live for standard input")
+    if args.out.suffix.lower() in (".bvh", ".html", ".png", ".mp4", ".gif") and not args.out.is_dir():
+        parser.error(f"--out {args.out}: is the name of a folder here, each speech file gives its own names to what is written in it; for one file's sake say --out {args.out.parent}")
     if str(args.out) == "-" and not args.live:
         parser.error("--out -: only --live writes to standard output; name a folder")
     if (args.stream or args.live) and args.seeds > 1:
@@ -474,12 +476,17 @@ def parse():
     return args
 
 
-def free_stem(path, taken):
-    """The stem for this file's outputs; a second file of the same stem gets -2, so that nothing is overwritten."""
+def free_stem(path, taken, out):
+    """The stem for this file's outputs in the folder `out`; a second file of the same stem gets -2, so that nothing is overwritten.
+
+    What an earlier run left in `out` is replaced. But in the folder of the sound itself a STEM.bvh may be the motion that was recorded with it.
+    """
     stem, n = path.stem, 1
-    while (stem if n == 1 else f"{stem}-{n}") in taken:
+    own = out.resolve() == path.resolve().parent
+    while stem in taken or own and any((out / f"{stem}{ending}").exists() for ending in (".bvh", ".html", ".png")):
         n += 1
-    return stem if n == 1 else f"{stem}-{n}"
+        stem = f"{path.stem}-{n}"
+    return stem
 
 
 def write_outputs(generator, jobs, args, taken):
@@ -497,7 +504,7 @@ def write_outputs(generator, jobs, args, taken):
                                  steps=args.steps, guidance=args.guidance, progress=progress)
     bar.close()
     for n, (name, waveform, _) in enumerate(jobs):
-        stem = free_stem(name, taken)
+        stem = free_stem(name, taken, args.out)
         taken.add(stem)
         own = {f"seed {seed}" if args.seeds > 1 else "model": motion for seed, motion in zip(seeds, motions[n * args.seeds:])}
         strokes = {label: strokes_of(motion) for label, motion in own.items()}
@@ -521,13 +528,14 @@ def main():
         return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or LIVE_CHUNK, **settings)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.live:
-        with BvhStream(args.out / "live.bvh") as bvh:
+        taken = {path.stem for path in args.out.glob("live*.bvh")}           # nobody can play the same again: nothing is replaced
+        with BvhStream(args.out / f"{free_stem(Path('live.bvh'), taken, args.out)}.bvh") as bvh:
             return stream_pipe(generator, sys.stdin.buffer, bvh, args.chunk or LIVE_CHUNK, **settings)
     taken, waiting, failed = set(), [], 0
     for name in map(Path, args.audio):
         try:
             if args.stream:
-                stem = free_stem(name, taken)
+                stem = free_stem(name, taken, args.out)
                 stream_file(generator, name, args.out / f"{stem}.bvh", args.chunk or STREAM_CHUNK, **settings)
                 taken.add(stem)
                 continue

@@ -22,6 +22,7 @@ import math
 import os
 import shlex
 import signal
+import sys
 import time
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
@@ -69,7 +70,7 @@ class Settings:
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
-    memory_order: int = 1           # 1: a pose is expected to stay as it was; 2: to go on as it went
+    momentum: float = 0.0           # share of the last change that is no news either: 0, a pose is expected to stay as it was; above, to go on as it went
     test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default those in a folder test/, else those that the corpus' authors hold out, else a tenth
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
@@ -103,7 +104,7 @@ def parse():
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
     for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
-                              ("memory", 0, 0.999), ("loss_power", 0, 1), ("memory_order", 1, 2), ("fps", 1, 240)):
+                              ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
     try:
@@ -178,7 +179,8 @@ def plot_layers(path, shares):
     write_picture(path, figure, dpi=100)
 
 
-HERE_AND_NOW = ("out", "no_scores", "device", "compile", "wavlm_checkpoint", "cache")     # what a resumed run may be given otherwise than the first
+# What a resumed run may be given otherwise than the first. The data may have moved; whether they are the same is seen from the takes
+HERE_AND_NOW = ("out", "data", "no_scores", "save_every", "picture_every", "device", "compile", "wavlm_checkpoint", "cache")
 ANEW = ("out", "device", "compile")      # and what it does not take over: the folder may have moved, and the machine be another
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
@@ -228,6 +230,9 @@ def main():
     corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache).to(s.device, s.window)
     if ranks > 1 and rank == 0:
         dist.barrier()
+    short = sum(len(pose) < s.window for pose in corpus.poses)
+    if short:
+        say(f"{short} of {len(corpus.poses)} takes are shorter than a window of {s.window} frames and not learnt from; a smaller --window takes them in")
     say(f"{len(corpus.poses)} takes, {corpus.seconds / 60:.1f} min, {corpus.codec.pose_dim} pose features, {features.dim} speech features ({s.features})")
     if s.features == "wavlm":
         size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
@@ -237,9 +242,9 @@ def main():
     torch.manual_seed(s.seed)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     model = MODELS[s.model](DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
-                                        memory=s.memory, memory_order=s.memory_order, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
+                                        memory=s.memory, momentum=s.momentum, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
-        model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.memory_order).clamp(min=1e-5))
+        model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.momentum).clamp(min=1e-5))
     ema = copy.deepcopy(model).requires_grad_(False)
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
     matrices = [p for p in model.parameters() if p.dim() >= 2]
@@ -248,10 +253,11 @@ def main():
                                   lr=s.lr, betas=(0.9, 0.99), fused=True)
     bf16 = has_bf16(s.device)
     say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
+    takes = [[bvh.name, len(pose)] for (bvh, _), pose in zip(corpus.pairs, corpus.poses)]
     first, losses, kept = 0, [], 0                   # losses: mean of every CHECK_EVERY steps; kept: the step that is in last.pt
     if saved:
-        if DiffMotionConfig(**saved["model"]) != model.config:
-            raise CheckpointError(f"{out / 'last.pt'}: the data in {s.data} is not what the run was started with; restore it or start anew")
+        if DiffMotionConfig(**saved["model"]) != model.config or saved["training"].get("takes", takes) != takes:
+            raise CheckpointError(f"{out / 'last.pt'}: the takes to train on in {s.data} are not those that the run was started with; restore them or start anew")
         model.load_state_dict(saved["training"]["weights"])
         ema.load_state_dict(saved["ema"])
         optimiser.load_state_dict(saved["training"]["optimiser"])
@@ -279,8 +285,16 @@ def main():
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
     usual = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
-    for sign in usual:                               # Ctrl-C or kill: finish the step, save, go; the second time at once
-        signal.signal(sign, lambda number, _: (asked_to_stop.append(number), signal.signal(number, signal.SIG_DFL)))
+
+    def stop_soon(number, _):
+        """Ctrl-C or kill: save at the next look at the loss, and go; the second time at once."""
+        asked_to_stop.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        if rank == 0:
+            tqdm.write(f"stopping: at most {CHECK_EVERY} more steps, then all is saved; the second time at once", file=sys.stderr)
+
+    for sign in usual:
+        signal.signal(sign, stop_soon)
     started, recent = time.time(), []
     model.train()
     bar = tqdm(range(first, s.steps), initial=first, total=s.steps, desc="training", unit="step", smoothing=0.05, disable=rank > 0)
@@ -338,7 +352,7 @@ def main():
             kept = done
         if rank == 0 and kept == done:
             save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
-                settings=asdict(s), step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
+                settings=asdict(s), takes=takes, step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
         if stop and done < s.steps:
             bar.close()
             raise SystemExit(f"stopped after {done} steps and saved; continue with: python train.py --out {shlex.quote(str(out))} --resume")

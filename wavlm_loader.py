@@ -79,6 +79,8 @@ def _blocks(path, seconds=20):
     path = Path(path)
     if not path.is_file():
         raise SpeechError(f"{path}: no such file; check the name" if not path.exists() else f"{path}: is not a file but a folder or device")
+    if not_utf8(path):
+        raise SpeechError(f"{path}: its name is not UTF-8, as that of a file from an old archive; rename it")
     if path.stat().st_size == 0:
         raise SpeechError(f"{path}: is empty (0 bytes); copy or export it again")
     _refuse_cut_riff(path)
@@ -104,6 +106,11 @@ def _blocks(path, seconds=20):
         raise SpeechError(f"{path}: breaks off after {read / rate:.1f} of {declared / rate:.1f} s; copy it again")
     if loudest < 1e-4:                               # -80 dB: below the noise of any microphone
         raise SpeechError(f"{path}: is silent from end to end; check the recording")
+
+
+def not_utf8(path):
+    """Does the path hold bytes that are no letters? Python lets them stand for halves of letters, which nobody else can write."""
+    return any("\ud800" <= letter <= "\udfff" for letter in str(path))
 
 
 def tagged(path):

@@ -484,7 +484,8 @@ def beat_f1(answer):
 
 def chance_hits(answer):
     """Share of strokes at random times that are within 0.1 s of a stress, where 30 stresses a minute stand at random times too."""
-    return judge_number(answer, 1 - np.exp(-0.5 * 0.2), 0.006, {
+    return judge_number(answer, 1 - np.exp(-0.5 * 0.2), 0.003, {
+        "nearly: where two stresses are close, what is near to both counts once": 0.1,
         "only one side: a stroke may come 0.1 s before the stress, or after it": 1 - np.exp(-0.5 * 0.1),
         "thirty a minute are one every 2 s; what share of the time lies within 0.1 s of one of them?": 0.5,
     }, "so a beat score has a floor that is not 0, and it rises with the number of strokes")

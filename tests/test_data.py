@@ -1,5 +1,6 @@
 """Other people's recordings: their names, skeletons, rates and folders, in small; what check finds; what mirroring does."""
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -372,9 +373,9 @@ def test_features_on_disk_are_those_of_the_codec_and_leave_no_file(tmp_path):
         assert np.allclose(codec.encode(motion)[:len(pose)], pose, atol=2e-3) and len(pose) == len(speech)
     assert np.allclose(torch.cat(corpus.speeches).mean(0), 0, atol=1e-3) and np.allclose(torch.cat(corpus.speeches).std(0)[5:20], 1, atol=1e-2)
     once = [p[1:] - 0.9 * p[:-1] for p in corpus.poses]
-    assert torch.allclose(corpus.innovation_scale(0.9, 1), torch.cat(once).std(dim=0), rtol=1e-3, atol=1e-6)
-    twice = torch.cat([torch.cat([p[1:2] - 0.99 * p[:1], n[1:] - 0.9 * n[:-1]]) for p, n in zip(corpus.poses, once)])
-    assert torch.allclose(corpus.innovation_scale(0.9, 2), twice.std(dim=0), rtol=1e-3, atol=1e-6)
+    assert torch.allclose(corpus.innovation_scale(0.9), torch.cat(once).std(dim=0), rtol=1e-3, atol=1e-6)
+    twice = torch.cat([torch.cat([p[1:2] - 0.97 * p[:1], n[1:] - 0.7 * n[:-1]]) for p, n in zip(corpus.poses, once)])
+    assert torch.allclose(corpus.innovation_scale(0.9, 0.7), twice.std(dim=0), rtol=1e-3, atol=1e-6)
 
 
 def test_half_of_the_windows_are_mirrored_with_their_own_speech(tmp_path):
@@ -496,6 +497,53 @@ def test_check_asks_the_training_takes_for_the_skeleton_as_training_does(tmp_pat
     assert done.returncode == 0 and "4, of which 1 can be used" in done.stdout and "mine.bvh: another skeleton" not in done.stdout, done.stdout + done.stderr
 
 
+def test_check_sees_bodies_that_lie_stand_still_or_are_of_another_size(tmp_path):
+    for stem, size in (("good", 1.0), ("metres", 0.01), ("lies", 1.0), ("still", 1.0)):
+        write_take(tmp_path, stem, "trinity", size=size)
+    lying, still = M.read_bvh(tmp_path / "lies.bvh"), M.read_bvh(tmp_path / "still.bvh")
+    turn = M.euler_to_matrix(np.array([np.pi / 2]), "X")         # y becomes z
+    rotations, positions = lying.rotations.copy(), lying.positions.copy()
+    rotations[:, 0], positions[:, 0] = turn @ rotations[:, 0], positions[:, 0] @ turn.T
+    M.write_bvh(tmp_path / "lies.bvh", replace(lying, rotations=rotations, positions=positions))
+    M.write_bvh(tmp_path / "still.bvh", replace(still, rotations=np.repeat(still.rotations[:1], len(still), axis=0)))
+    said = run("data.py", "check", tmp_path).stdout.splitlines()
+    for stem, word, stops in (("metres", "0.01 times as large", True), ("lies", "the body lies", False), ("still", "nothing moves", False)):
+        found = [line for line in said if f"{stem}.bvh: " in line and word in line]
+        assert found and (found[0].split()[0] == "!") == stops, (stem, said)
+    assert not any("good.bvh: " in line for line in said)
+    pairs, _ = data.match_files(tmp_path)
+    with pytest.raises(data.CorpusError, match="metres.bvh: the body is 0.01 times"):
+        data.Corpus(pairs, SpeechFeatures("mel"), scratch=tmp_path)
+    M.write_bvh(tmp_path / "good.bvh", replace(lying, offsets=0 * lying.offsets, positions=0 * lying.positions, end_sites=[]))
+    with pytest.raises(data.CorpusError, match="good.bvh: all joints stand in one place"):
+        data.Corpus(pairs[:1], SpeechFeatures("mel"), scratch=tmp_path)
+
+
+def test_a_channel_without_sound_is_not_clipped_and_each_channel_is_looked_at(tmp_path):
+    tone = 0.3 * np.sin(np.arange(16_000) / 10)
+    for name, other, clipped in (("silent", 0 * tone, False), ("loud", np.clip(10 * tone, -1, 1), True)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([tone, other], axis=1), 16_000)
+        assert (data.clipped_share(tmp_path / f"{name}.wav") > data.CLIPPED_SHARE) == clipped, name
+
+
+def test_linked_folders_are_followed_once_and_one_name_in_two_spellings_is_one(tmp_path):
+    touch(tmp_path, "there/Audio/cafe\u0301.wav", "here/Motion/caf\u00e9.bvh")
+    os.symlink(tmp_path / "there" / "Audio", tmp_path / "here" / "Audio")
+    os.symlink(tmp_path / "here", tmp_path / "here" / "Motion" / "back")
+    pairs, odd = data.match_files(tmp_path / "here")
+    assert len(pairs) == 1 and odd == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_gets_one_line(tmp_path):
+    write_take(tmp_path, "good", "trinity")
+    for ending in (b".bvh", b".wav"):
+        os.rename(os.fsencode(tmp_path / "good") + ending, os.fsencode(tmp_path) + b"/caf\xe9" + ending)
+    for arguments in (["data.py", "check", tmp_path], ["sample.py", os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"), "--out", tmp_path / "out"]):
+        done = run(*arguments)
+        assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: ") and "not UTF-8" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
 def test_check_of_nothing_usable_ends_with_status_2(tmp_path):
     write_take(tmp_path, "a", "trinity")
     (tmp_path / "a.bvh").write_text("HIERARCHY\nnothing\nMOTION\n")
@@ -509,6 +557,10 @@ def test_a_take_is_drawn_and_a_wrong_name_is_one_line(tmp_path):
     assert done.returncode == 0 and (tmp_path / "o" / "my take.png").read_bytes()[:4] == b"\x89PNG", done.stderr
     done = run("data.py", "plot", tmp_path / "c", "my take", "--out", tmp_path / "q" / "one.png")
     assert done.returncode == 0 and (tmp_path / "q" / "one.png").is_file(), done.stderr
+    write_take(tmp_path / "c" / "ben", "my take", "zeggs")
+    done = run("data.py", "plot", tmp_path / "c", "my take", "--out", tmp_path / "p")
+    assert done.returncode == 2 and "2 pairs named 'my take'; name one as in" in done.stderr, done.stderr
+    assert run("data.py", "plot", tmp_path / "c", "ben/my take", "--out", tmp_path / "r").returncode == 0
     done = run("data.py", "plot", tmp_path / "c", "your take", "--out", tmp_path / "p")
     assert done.returncode == 2 and "your take" in done.stderr and done.stderr.count("\n") == 1 and not (tmp_path / "p").exists()
 

@@ -210,3 +210,7 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     second = run()
     assert second.stdout == first.stdout and "training" not in second.stderr
     assert (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns == before
+    kept = tmp_path / "runs/experiments/mfcc-2x4-0/arguments.txt"
+    kept.write_text(kept.read_text().replace('"lr": 0.001', '"lr": 0.002'))
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "the defaults of train.py were others" in done.stderr, "a model of other defaults is another model"

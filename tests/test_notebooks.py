@@ -271,7 +271,7 @@ MISTAKES = [
     ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) * (len(f) + len(w)) / 2 / len(f), "precision"),
     ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) * (len(f) + len(w)) / 2 / len(w), "recall"),
     ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) / 2, "the 2 is missing"),
-    ("chance_hits", 0.0488, "only one side"), ("chance_hits", 0.5, "one every 2 s"), ("chance_hits", 0.2, "too large"),
+    ("chance_hits", 0.0488, "only one side"), ("chance_hits", 0.5, "one every 2 s"), ("chance_hits", 0.1, "nearly"), ("chance_hits", 0.2, "too large"),
 ]
 
 

@@ -489,6 +489,14 @@ def test_we_go_along_with_whoever_walks_away(open_page):
     assert last["left"]["count"] < tall / 2, "and is small"
 
 
+def test_one_frame_a_thousand_kilometres_away_does_not_stop_the_page(open_page):
+    body = person()
+    body[3][30] += [0, 0, 1e6]
+    page = open_page([body])
+    page.seek(1.0)
+    assert page.js("player.frame()") == 20
+
+
 def test_nobody_is_followed_who_stays(open_page):
     assert not open_page().js("document.getElementById('follow').checked")
 

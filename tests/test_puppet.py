@@ -77,7 +77,7 @@ def test_feet_stay_where_they_stand(takes):
 
 
 def test_nothing_jumps(takes):
-    """No joint is faster than a fast stroke, and none accelerates as only a mistake would."""
+    """No joint is faster than a fast stroke."""
     for _, _, _, motion, _ in takes:
         speed = np.linalg.norm(np.diff(motion.joint_positions(), axis=0), axis=-1) * puppet.FPS
         assert speed.max() < 450                     # cm/s

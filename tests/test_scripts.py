@@ -150,6 +150,30 @@ def test_an_output_folder_that_cannot_be_written_gets_one_line(tiny_run, tmp_pat
     assert_one_error_line(run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--out", out, "--steps", 2), "a.wav")
 
 
+def test_what_lies_beside_the_sound_is_not_overwritten(tmp_path):
+    """The motion that was recorded with a sound has its name, and somebody may give that folder as --out."""
+    (tmp_path / "talk.bvh").write_text("recorded")
+    out = tmp_path / "out"
+    assert sample.free_stem(tmp_path / "talk.wav", set(), tmp_path) == "talk-2"
+    (tmp_path / "talk-2.html").touch()
+    assert sample.free_stem(tmp_path / "talk.wav", set(), tmp_path) == "talk-3"
+    assert sample.free_stem(tmp_path / "other.wav", set(), tmp_path) == "other"
+    out.mkdir()
+    (out / "talk.bvh").touch()                       # of an earlier run
+    assert sample.free_stem(tmp_path / "talk.wav", set(), out) == "talk" and sample.free_stem(tmp_path / "talk.flac", {"talk"}, out) == "talk-2"
+
+
+def test_a_name_with_dollars_is_no_formula(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "a$1^2^3$.wav", 0.1 * np.random.default_rng(0).standard_normal(32_000), 16_000)
+    done = run("sample.py", tmp_path / "a$1^2^3$.wav", "--checkpoint", tiny_run / "last.pt", "--steps", 2, "--out", tmp_path / "out")
+    assert done.returncode == 0 and (tmp_path / "out" / "a$1^2^3$.png").exists(), done.stderr
+
+
+def test_an_out_that_looks_like_a_file_gets_one_line(tmp_path):
+    assert_one_error_line(run("sample.py", "a.wav", "--out", tmp_path / "my.bvh"), "name of a folder")
+    assert not (tmp_path / "my.bvh").exists()
+
+
 def test_a_title_cannot_break_out_of_the_page(tmp_path):
     motion = M.Motion(["Hips", "LeftHand", "RightHand"], np.array([-1, 0, 0]), np.eye(3), [()] * 3, [], 0.05, np.tile(np.eye(3), (4, 3, 1, 1)), np.tile(np.eye(3), (4, 1, 1)))
     sample.write_page(tmp_path / "x.html", "</script><script>alert(1)</script>", {"a": motion})
@@ -214,7 +238,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny_corpus, tmp_path):
         seen = seen[-200:] + process.stderr.read(1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 1 and "--resume" in error and "Traceback" not in error
+    assert process.returncode == 1 and "stopping: at most 10 more steps" in error and "--resume" in error and "Traceback" not in error
     assert last(tmp_path)["training"]["step"] > 0
 
 
@@ -326,6 +350,32 @@ def test_a_resumed_run_is_checked_by_its_own_settings(tiny_corpus, tmp_path):
 @pytest.mark.parametrize("setting,value", [("--width", 64), ("--width", 128), ("--heads", 4)])       # the run's are 32 and 2; 128 and 4 are the defaults
 def test_resuming_with_another_setting_is_refused_and_not_ignored(tiny_run, setting, value):
     assert_one_error_line(run("train.py", "--out", tiny_run, "--resume", setting, value), setting)
+
+
+def test_the_data_of_a_resumed_run_may_have_moved_but_must_be_the_same(tmp_path):
+    for stem in ("one", "two", "three"):
+        take(tmp_path / "corpus", stem)
+    given = ["--no-scores", "--test", "two", "--out", tmp_path / "run", *TINY]
+    done = run("train.py", "--data", tmp_path / "corpus", "--steps", 10, *given)
+    assert done.returncode == 0, done.stderr
+    state = last(tmp_path / "run")
+    state["training"]["settings"].update(steps=20)
+    torch.save(state, tmp_path / "run" / "last.pt")
+    (tmp_path / "corpus").rename(tmp_path / "moved")
+    take(tmp_path / "moved", "four")
+    resume = ["train.py", "--out", tmp_path / "run", "--resume", "--data", tmp_path / "moved"]
+    assert_one_error_line(run(*resume), "not those that the run was started with")
+    for ending in (".bvh", ".wav"):
+        (tmp_path / "moved" / f"four{ending}").unlink()
+    done = run(*resume)
+    assert done.returncode == 0 and last(tmp_path / "run")["training"]["step"] == 20, done.stderr
+
+
+def test_takes_below_the_window_are_named_as_not_learnt_from(tmp_path):
+    for stem, seconds in (("one", 4.0), ("two", 2.5)):
+        take(tmp_path, stem, seconds)
+    done = run("train.py", "--data", tmp_path, "--steps", 2, "--out", tmp_path / "run", "--no-scores", *TINY)
+    assert done.returncode == 0 and "1 of 2 takes are shorter than a window of 60 frames" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_resumed_run_keeps_what_it_was_given_where_the_new_command_says_nothing(tmp_path):
