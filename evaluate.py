@@ -84,10 +84,10 @@ def evaluate(generator, pairs, seed=0, **settings):
     return scores
 
 
-def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
+def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False, others=None):
     """What all models on a corpus are held against -> metrics.Reference. parts: of find_pairs; part: the takes that are judged.
 
-    "Other truth" is as many training takes as are judged, spread evenly over the list; which for the puppet is the same speakers and moods.
+    "Other truth" is as many training takes as are judged (of `others`, if given), spread evenly over the list; which for the puppet is the same speakers and moods.
     What is fitted, is fitted on at most FITTED of the other training takes, two minutes of each, so that a corpus of days needs no more memory
     than a small one. Where there are too few takes for both, the same do for both, and `how` says so. skip: leave out training takes that
     cannot be read or have other joints, with a line for each, instead of stopping.
@@ -99,7 +99,7 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     train = [pair for pair in parts["train"] if pair not in parts[part]] or [pair for others in ("valid", "test") for pair in parts[others] if others != part]
     if not train:
         raise CorpusError(f"{parts[part][0][0]}: there are no training takes beside it to compare with; put the other takes of the corpus in the same folder")
-    others = spread(train, len(truth))
+    others = spread(others or train, len(truth))
     fitted = spread([pair for pair in train if pair not in others] if len(train) >= 2 * len(others) else train, FITTED)
 
     def read(pairs, desc):
@@ -214,6 +214,8 @@ def parse():
     args = parser.parse_args()
     if args.data is None and not args.speech:
         args.data = "puppet"
+    if args.json and args.json.is_dir():             # not after all has been computed
+        parser.error(f"--json {args.json}: is a folder; name a file in it")
     if args.steps < 1:
         parser.error(f"--steps must be at least 1, not {args.steps}")
     if not np.isfinite(args.guidance):

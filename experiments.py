@@ -144,11 +144,11 @@ def within(motion, answers, start, stop):
 
 @functools.cache
 def reference_of(folder, part):
-    """What models are held against on a part of a corpus, worked out once a run; a corpus without training takes borrows the usual one's, of its own speakers."""
+    """What models are held against on a part of a corpus, worked out once a run; a corpus without training takes borrows the usual one's."""
     parts = find_pairs(folder)
+    train = parts["train"] or find_pairs(corpus())["train"]
     speakers = {bvh.stem.split("_")[0] for bvh, _ in parts[part]}            # puppet.py names takes speaker4_calm_003
-    borrowed = [pair for pair in find_pairs(corpus())["train"] if pair[0].stem.split("_")[0] in speakers]
-    return evaluate.corpus_reference(parts | dict(train=parts["train"] or borrowed), part)
+    return evaluate.corpus_reference(parts | dict(train=train), part, others=[pair for pair in train if pair[0].stem.split("_")[0] in speakers])
 
 
 @functools.lru_cache(maxsize=2)

@@ -423,10 +423,17 @@ def read_skeleton(path):
 
 def _split_at_motion(path, data):
     """A file's bytes -> (hierarchy as text, what follows the line MOTION as bytes)."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BvhError(f"{path}: is text of two bytes a letter (UTF-16); save it as UTF-8")
+    if b"\n" not in data[:-1]:                       # lines that end as on old Macs
+        data = data.replace(b"\r", b"\n")
     parts = re.split(rb"^[ \t]*MOTION[ \t]*\r?$", data, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
     if len(parts) != 2 or b"HIERARCHY" not in parts[0].upper():
         raise BvhError(f"{path}: not a complete BVH file (no HIERARCHY and MOTION sections); export it again")
-    return parts[0].decode("utf-8-sig", errors="replace"), parts[1]
+    try:
+        return parts[0].decode("utf-8-sig"), parts[1]
+    except UnicodeDecodeError:                       # an older program's names, whose every byte is a letter
+        return parts[0].decode("latin-1"), parts[1]
 
 
 def _read_hierarchy(path, text):
@@ -484,7 +491,7 @@ def _read_hierarchy(path, text):
 
 def _read_rows(path, data, width, fps):
     """Bytes after MOTION -> (frame time, rows [frames, channels], None); with fps, the rows needed and how to blend them."""
-    header = re.match(rb"\s*Frames:?\s*(\d{1,9})\s+Frame\s+Time:?\s*(\S+)[ \t]*\r?(?:\n|$)", data, flags=re.IGNORECASE)
+    header = re.match(rb"\s*Frames\s*:?\s*(\d{1,9})\s+Frame\s+Time\s*:?\s*(\S+)[ \t]*\r?(?:\n|$)", data, flags=re.IGNORECASE)
     if not header:
         raise BvhError(f"{path}: no 'Frames:' and 'Frame Time:' after MOTION; export the file again")
     frames, time = int(header[1]), header[2].decode(errors="replace")
@@ -501,12 +508,17 @@ def _read_rows(path, data, width, fps):
             if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)\w*", word, flags=re.IGNORECASE):
                 raise BvhError(f"{path}: {word[:20]!r} stands among the numbers of the motion; export the file again")
 
-    plain = not body.translate(None, b"0123456789+-.eE \t\r\n")              # nothing but digits, signs and blanks
+    numeral = b"0123456789+-.eE \t\r\n"
+    plain = not body.translate(None, numeral)          # nothing but digits, signs and blanks
     if not plain:
+        body = body.rstrip(b"\0\x1a")                # with which some programs fill up or end a file
+        plain = not body.translate(None, numeral)
         refuse_other_words()
     # Where each number begins is found without reading it: a visible byte after a blank one.
     visible = np.frombuffer(b" " + body, dtype=np.uint8) > 32
     begins = np.flatnonzero(visible[1:] & ~visible[:-1])                     # [numbers]
+    if frames == 0 and width:                        # BvhStream into a pipe: the head did not know how many rows would follow
+        frames = len(begins) // width
     if width == 0 or frames == 0 or len(begins) == 0:
         raise BvhError(f"{path}: holds no motion (Frames: {frames}, {width} channels, {len(begins)} numbers)")
     if len(begins) != frames * width:

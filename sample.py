@@ -280,7 +280,7 @@ def player_page(title, motions, waveform=None, strokes={}):
         # Everybody is 1.7 m tall, since files differ in their units. The height is what stands out upwards, raised
         # hands too, so motions of one skeleton share one, or who gestures high would be drawn small.
         same = list(motion.names) == list(first.names) and np.allclose(motion.offsets, first.offsets, rtol=0.01, atol=0.01 * np.abs(first.offsets).max())
-        points = points * 1.7 / max((first if same else motion).body_height(), 1e-6)
+        points = (points - points.mean(axis=(0, 1))) * 1.7 / max((first if same else motion).body_height(), 1e-6)    # digits are for the body, not for how far from the origin it stands
         scale = max(float(np.abs(points).max()), 1e-6) / 32_000  # 16 bits resolve 0.1 mm within 3 m
         bodies.append(dict(label=label, parents=parents.tolist(), names=list(motion.names) + [""] * len(motion.end_sites), scale=scale,
                            fps=1 / motion.frame_time, frames=len(motion), strokes=[round(float(t), 3) for t in strokes.get(label, ())],

@@ -167,6 +167,25 @@ def test_files_as_real_programs_write_them(tmp_path):
     assert np.allclose(first.joint_positions(), plain, atol=1e-3)
 
 
+@pytest.mark.parametrize("oddity", [lambda t: t.replace(b"Frames:", b"Frames :").replace(b"Time:", b"Time :"), lambda t: t.replace(b"\n", b"\r"), lambda t: t + b"\x1a\0\0\0",
+                                    lambda t: t.replace(b"Frames:\t5", b"Frames:\t0"), lambda t: t.replace(b"Left Leg", b"Left Leg \xc9"), lambda t: t.replace(b"Left Leg", "Left Leg \u00c9".encode())],
+                         ids=["blanks", "old Mac", "filled up", "written to a pipe", "Latin-1", "UTF-8"])
+def test_oddities_that_leave_no_doubt_are_read(tmp_path, oddity):
+    path = odd_file(tmp_path / "odd.bvh", GOOD)
+    plain = M.read_bvh(path)
+    path.write_bytes(oddity(path.read_bytes()))
+    odd = M.read_bvh(path)
+    assert np.array_equal(odd.joint_positions(), plain.joint_positions()) and odd.names[2] in ("Left Leg", "Left Leg \u00c9")
+    assert M.read_skeleton(path)[0] == odd.names
+
+
+def test_text_of_two_bytes_a_letter_gets_one_clear_line(tmp_path):
+    path = odd_file(tmp_path / "odd.bvh", GOOD)
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(M.BvhError, match="odd.bvh: .*UTF-16"):
+        M.read_bvh(path)
+
+
 def test_position_channels_of_an_inner_joint_replace_its_offset(tmp_path):
     row = ["1", "2", "3", "0", "0", "0", "0", "21", "4", "0", "0", "0", "0", "0", "0"]
     m = M.read_bvh(odd_file(tmp_path / "inner.bvh", [row], inner="6 Xposition Yposition Zposition Zrotation Yrotation Xrotation"))
@@ -196,7 +215,7 @@ GOOD = [["0.5"] * 12] * 5
 @pytest.mark.parametrize("damage,word", [
     (lambda t: t[:len(t) // 3], "BVH"), (lambda t: t[:-30], "cut off"), (lambda t: "", "BVH"), (lambda t: "hello\n" * 50, "BVH"),
     (lambda t: t.replace("Frames:\t5", "Frames:\t9"), "Frames"), (lambda t: t.replace("Frames:\t5", "Frames:\t3"), "Frames"),
-    (lambda t: t.replace("Frames:\t5", "Frames:\t0"), "no motion"), (lambda t: t.replace(" 0.5", " nan", 7), "NaN"), (lambda t: t.replace(" 0.5", " inf", 1), "NaN"),
+    (lambda t: t.replace("Frames:\t5", "Frames:\t0")[:-4], "numbers"), (lambda t: t.replace(" 0.5", " nan", 7), "NaN"), (lambda t: t.replace(" 0.5", " inf", 1), "NaN"),
     (lambda t: t.replace(" 0.5", " half", 1), "half"), (lambda t: t.replace("Left Leg", "Spine One"), "two joints"), (lambda t: t.replace("0.0333333", "0"), "Frame Time"),
     (lambda t: t.replace("CHANNELS 3", "CHANNELS 4", 1), "CHANNELS"), (lambda t: t.replace("Xrotation", "Wrotation", 1), "CHANNELS"),
     (lambda t: t.replace("OFFSET 0 20.5 0", "OFFSET 0 20.5"), "OFFSET"), (lambda t: t.replace("}", "", 1), "hierarchy"), (lambda t: t.replace("ROOT", "JOINT"), "hierarchy"),
