@@ -96,7 +96,7 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False, others
         return [takes[n] for n in np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int)] if takes else []
 
     truth, waveforms, answers = read_held_out(parts[part], fps)
-    train = [pair for pair in parts["train"] if pair not in parts[part]] or [pair for others in ("valid", "test") for pair in parts[others] if others != part]
+    train = [pair for pair in parts["train"] if pair not in parts[part]] or [pair for name in ("valid", "test") for pair in parts[name] if name != part]
     if not train:
         raise CorpusError(f"{parts[part][0][0]}: there are no training takes beside it to compare with; put the other takes of the corpus in the same folder")
     others = spread(others or train, len(truth))

@@ -553,7 +553,8 @@ def experiment(name, args):
         return
     args.out.mkdir(parents=True, exist_ok=True)
     training = dict(checkpoint="pretrained/puppet.pt") if name in ("samplers", "guidance", "longer", "unfamiliar") else dict(steps=args.steps, batch=args.batch)
-    seeds = args.seeds[:max(len(row["made"]) for row in rows if "made" in row)]      # fewer where --no-training found fewer models
+    fewest = min(len(row["made"]) for row in rows if row.get("made"))
+    seeds = args.seeds if fewest == len(args.seeds) else f"{fewest} of {args.seeds}"         # --no-training found fewer models
     report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(report, indent=1) + "\n")
