@@ -18,7 +18,6 @@ import fnmatch
 import hashlib
 import os
 import re
-import shlex
 import shutil
 import sys
 import tempfile
@@ -190,8 +189,7 @@ def match_files(folder):
             else:
                 odd.append((bvh, "has no partner of the same name; add the missing file, or move this one out of the folder"))
         sounds[stem] = left
-    odd += [(p, "has no partner of the same name; add the missing file, or move this one out of the folder") for group in sounds.values() for p in group
-            if unicodedata.normalize("NFC", p.stem) not in motions or p in sounds.get(unicodedata.normalize("NFC", p.stem), [])]
+    odd += [(p, "has no partner of the same name; add the missing file, or move this one out of the folder") for group in sounds.values() for p in group]
     if not pairs:
         why = next((f"; {path.name}: {what}" for path, what in odd if "no partner" not in what), "")
         raise CorpusError(f"{folder}: no pairs of a .bvh and a sound file with the same name (found {sum(p.suffix.lower() == '.bvh' for p in files)} .bvh, "
@@ -415,8 +413,7 @@ class Corpus:
                 motion, waveform = load_take(bvh, sound, features.fps)
                 skeleton = skeleton or (bvh, motion.names, motion.parents.tolist())
                 refuse_other_skeleton(bvh, motion, *skeleton)
-                size = size or (bvh, refuse_other_unit(bvh, motion, "", None))
-                refuse_other_unit(bvh, motion, *size)
+                size = refuse_other_unit(bvh, motion, size)
             except (BvhError, SpeechError, CorpusError) as error:
                 if not skip:
                     raise
@@ -457,7 +454,7 @@ class Corpus:
         count = sum(len(p) - 1 for p in self.poses)
         total, squares = 0, 0
         for pose in self.poses:
-            new = news(pose, memory, momentum)[1:].double()         # [frames - 1, P]
+            new = news(pose, memory, momentum)[1:].double()      # [frames - 1, P]
             total, squares = total + new.sum(dim=0), squares + new.square().sum(dim=0)
         if self.codec.swap is not None:              # of the takes and their mirror images
             swap, sign = torch.from_numpy(self.codec.swap), torch.from_numpy(self.codec.sign)
@@ -527,14 +524,14 @@ def extents(motion):
     return np.ptp(points, axis=1).mean(axis=0)
 
 
-def refuse_other_unit(bvh, motion, example, size):
-    """-> the largest of the extents. CorpusError unless it is something, and about `size`, that of the file `example`, if given: half to twice, as among people."""
+def refuse_other_unit(bvh, motion, size):
+    """Raise CorpusError unless the body is half to twice as large, as among people, as the first take's. size, and the answer: (that take's file, its largest extent); None at first."""
     largest = float(extents(motion).max())
     if largest < 1e-6:
         raise CorpusError(f"{bvh}: all joints stand in one place; check the export")
-    if size and not 0.5 < largest / size < 2:
-        raise CorpusError(f"{bvh}: the body is {largest / size:.2g} times as large as that in {example}; bring all takes to one unit")
-    return largest
+    if size and not 0.5 < largest / size[1] < 2:
+        raise CorpusError(f"{bvh}: the body is {largest / size[1]:.2g} times as large as that in {size[0]}; bring all takes to one unit")
+    return size or (bvh, largest)
 
 
 def most_common_skeleton(pairs):
@@ -665,8 +662,7 @@ def check(folder, test=()):
             rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
             sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
             refuse_other_skeleton(bvh, motion, *skeleton)
-            size = size or (bvh, refuse_other_unit(bvh, motion, "", None))
-            refuse_other_unit(bvh, motion, *size)
+            size = refuse_other_unit(bvh, motion, size)
         except (BvhError, SpeechError, CorpusError) as error:
             wrong.append((bvh, str(error).removeprefix(f"{bvh}: "), True))
             continue
@@ -702,7 +698,7 @@ def check(folder, test=()):
         raise CorpusError(f"{folder}: nothing usable is left; mend what stands above")
     print("what training would use" + (" with --skip" if any(stops for _, _, stops in wrong) else ""))
     for part, takes in split.items():
-        takes = [pair for pair in takes if pair in usable]
+        takes = [pair for pair in takes if pair[0] in seconds]
         nothing = {"train": "; there is nothing to train on: add recordings, or hold out fewer",
                    "test": "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/"}.get(part, "") if not takes else ""
         line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}")

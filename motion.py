@@ -384,7 +384,8 @@ def read_bvh(path, fps=None):
 
     Position channels replace the joint's OFFSET (as in Blender, MotionBuilder and the ZEGGS data), on the
     root and on inner joints alike. The rows must be as many as `Frames:` says: a file whose count lies has
-    usually been cut off in a transfer, and nobody would notice that the speech goes on without it.
+    usually been cut off in a transfer, and nobody would notice that the speech goes on without it. (0 is what BvhStream
+    tells a pipe: then all rows count.)
 
     With fps, the result is that of resample(read_bvh(path), fps), but only the frames that this needs are turned into
     numbers: one in six of a file of 120 fps, and reading digits is what takes the time. The others are counted, not read.
@@ -425,7 +426,7 @@ def _split_at_motion(path, data):
     """A file's bytes -> (hierarchy as text, what follows the line MOTION as bytes)."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BvhError(f"{path}: is text of two bytes a letter (UTF-16); save it as UTF-8")
-    if b"\n" not in data[:-1]:                       # lines that end as on old Macs
+    if data.find(b"\n", 0, -1) < 0:                  # lines that end as on old Macs
         data = data.replace(b"\r", b"\n")
     parts = re.split(rb"^[ \t]*MOTION[ \t]*\r?$", data, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE)
     if len(parts) != 2 or b"HIERARCHY" not in parts[0].upper():
@@ -509,7 +510,7 @@ def _read_rows(path, data, width, fps):
                 raise BvhError(f"{path}: {word[:20]!r} stands among the numbers of the motion; export the file again")
 
     numeral = b"0123456789+-.eE \t\r\n"
-    plain = not body.translate(None, numeral)          # nothing but digits, signs and blanks
+    plain = not body.translate(None, numeral)        # nothing but digits, signs and blanks
     if not plain:
         body = body.rstrip(b"\0\x1a")                # with which some programs fill up or end a file
         plain = not body.translate(None, numeral)

@@ -244,7 +244,7 @@ def main():
     model = MODELS[s.model](DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
                                         memory=s.memory, momentum=s.momentum, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
-        model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.momentum).clamp(min=1e-5))
+        model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.momentum).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
     matrices = [p for p in model.parameters() if p.dim() >= 2]
