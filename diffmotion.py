@@ -35,11 +35,11 @@ class NoiseSchedule:
         if not 0 < beta_start <= beta_end < 1 or num_steps < 1:
             raise ValueError(f"betas must rise between 0 and 1 over at least one step, not {beta_start} to {beta_end} over {num_steps}")
         self.num_steps, self.beta_start, self.beta_end = num_steps, beta_start, beta_end
-        # The product of a thousand factors is formed in float64: float32 would lose three digits of abar.
+        # The product of a thousand factors is formed in float64: float32 would lose a digit of abar.
         betas = torch.linspace(beta_start, beta_end, num_steps, dtype=torch.float64)
         self.betas = betas.float()
         self.alphas_cumprod = torch.cumprod(1 - betas, dim=0).float()
-        if self.alphas_cumprod[-1] < 1e-24:          # then sqrt(abar), which we divide by, is lost in the rounding of float32's other numbers, and at 1e-45 it is 0
+        if self.alphas_cumprod[-1] < 1e-24:          # then sqrt(abar), which we divide by, drowns in float32's rounding, and soon is 0
             raise ValueError(f"betas up to {beta_end} over {num_steps} steps leave {self.alphas_cumprod[-1]:.0e} of the motion's variance, too little to compute with; take smaller betas or fewer steps")
         self.on_device = {}          # copies of alphas_cumprod: to send the table to a GPU at every step would make it wait
 
@@ -155,7 +155,7 @@ class AdaLN(nn.Module):
 
 
 def turns(position, D):
-    """position [F] -> (cos, sin) of position * frequency, [F, 1, D/2] each, for rotate. Wavelengths from 2 pi to nearly 20,000 pi frames.
+    """position [F] -> (cos, sin) of position * frequency, [F, 1, D/2] each, for rotate. Wavelengths from 2 pi to 2 pi 10000^(1 - 2/D) frames.
 
     The angles are formed in float64: at frame 72,000 (an hour) float32 would be 0.004 rad out.
     """
@@ -445,7 +445,7 @@ class DiffMotion(nn.Module):
 
 
 def sinusoid(t, width):
-    """The transformer's position code, for diffusion steps: t [B] -> [B, width], wavelengths 2 pi to 20,000 pi."""
+    """The transformer's position code, for diffusion steps: t [B] -> [B, width], wavelengths 2 pi to nearly 20,000 pi."""
     frequency = torch.exp(-math.log(10000) * torch.arange(width // 2, device=t.device) / (width // 2))
     angle = t[:, None].float() * frequency                       # [B, width / 2]
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
@@ -607,7 +607,7 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         speech_halves, turn = model.speech_halves(here), model.turns(start, start + F)
 
         def predict_eps(x_t, t, k):
-            step = [half if half is None else half[k:k + 1] for half in step_halves]
+            step = [half if half is None else half[k:k + 1] for half in step_halves]         # None: plain layer norm, a baseline, has no such half
             eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, grid[k].expand(len(here)), speech_halves, step, turn, caches[k])   # [B or 2B, chunk, P]
             if guided:
                 eps_speech, eps_none = eps.chunk(2)                      # [B, chunk, P] each

@@ -6,6 +6,7 @@ Each check runs the answer on a few inputs and compares it with the project's ow
 with what the common mistakes would give on the same inputs; the one that fits is the hint. Teachers: the answers are
 in solutions.py; a new exercise is one more function here, with its mistakes beside it.
 """
+import copy
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import metrics  # noqa: E402
-from diffmotion import NoiseSchedule, sliding_causal_mask  # noqa: E402
+from diffmotion import DiffMotion, DiffMotionConfig, NoiseSchedule, sliding_causal_mask  # noqa: E402
 from motion import euler_to_matrix, exp_to_matrix, turn_about_y  # noqa: E402
 
 EMPTY = "empty: nothing to check yet; write your answer where the three dots are"
@@ -23,7 +24,7 @@ EMPTY = "empty: nothing to check yet; write your answer where the three dots are
 def judge(answer, inputs, right, mistakes, well_done):
     """The text for a function `answer`: run on each tuple of `inputs`, compared with right(*input) and {hint: wrong(*input)}."""
     try:
-        given = [answer(*arguments) for arguments in inputs]
+        given = [answer(*copy.deepcopy(arguments)) for arguments in inputs]      # it may work in place
     except NotImplementedError:
         return EMPTY
     except Exception as error:                       # a student's code may raise anything; it is an answer like any other
@@ -60,7 +61,7 @@ def judge_number(answer, right, tolerance, mistakes, well_done):
     if abs(answer - right) <= tolerance:
         return f"right: {well_done}"
     hint = next((hint for hint, number in mistakes.items() if abs(answer - number) <= tolerance), None)
-    return f"wrong: {hint}" if hint else f"wrong: too {'large' if answer > right else 'small'}; plot it and read it off"
+    return f"wrong: {hint}" if hint else f"wrong: too {'large' if answer > right else 'small'}"
 
 
 def numbers(value):
@@ -152,6 +153,7 @@ def facing(answer):
     return judge(answer, inputs, lambda R: np.arctan2(R[0, 2], R[2, 2]), {
         "the two arguments of arctan2 are exchanged; 0 must mean +Z": lambda R: np.arctan2(R[2, 2], R[0, 2]),
         "row for column; a rotation's columns are where the axes go, R[:, 2] is where +Z goes": lambda R: np.arctan2(R[2, 0], R[2, 2]),
+        "the direction is right, but written from 0 to 2 pi; an angle from -pi to pi is wanted": lambda R: np.arctan2(R[0, 2], R[2, 2]) % (2 * np.pi),
         "degrees; the project counts in radians": lambda R: np.degrees(np.arctan2(R[0, 2], R[2, 2])),
         "arctan knows no difference between ahead and behind; take arctan2": lambda R: np.arctan(R[0, 2] / R[2, 2]),
     }, "PoseCodec takes it out of the motion, so that a gesture is the same wherever one faces")
@@ -249,16 +251,18 @@ def q_sample(answer):
 
 
 def posterior_mean(answer):
-    """x0 [n], x_t [n], t an int >= 1, betas [1000], alphas_cumprod [1000] -> mean of q(x_{t-1} | x_t, x0) [n]."""
+    """x0 [n], x_t [n], t an int >= 1, betas [N], alphas_cumprod [N] -> mean of q(x_{t-1} | x_t, x0) [n]."""
     random = torch.Generator().manual_seed(1)
-    inputs = [(torch.randn(4, generator=random), torch.randn(4, generator=random), t, BETAS, ABAR) for t in (1, 10, 400)]
+    steep = NoiseSchedule(10, 0.05, 0.5)             # where neighbouring abar differ, so that none can stand for another
+    inputs = [(torch.randn(4, generator=random), torch.randn(4, generator=random), t, s.betas, s.alphas_cumprod) for s, t in ((SCHEDULE, 1), (SCHEDULE, 400), (steep, 1), (steep, 6))]
 
     def mean(x0, x_t, beta, abar, before):
         return (before.sqrt() * beta * x0 + (1 - beta).sqrt() * (1 - before) * x_t) / (1 - abar)
 
-    return judge(answer, inputs, lambda x0, x_t, t, betas, abar: SCHEDULE.posterior(x0, x_t, t)[0], {
+    return judge(answer, inputs, lambda x0, x_t, t, betas, abar: (SCHEDULE if len(betas) == 1000 else steep).posterior(x0, x_t, t)[0], {
         "x0 and x_t are exchanged; at small t the step before lies near x0": lambda x0, x_t, t, betas, abar: mean(x_t, x0, betas[t], abar[t], abar[t - 1]),
         "off by one in t: where the formula has abar of t - 1, yours has abar of t": lambda x0, x_t, t, betas, abar: mean(x0, x_t, betas[t], abar[t], abar[t]),
+        "x0's share has the root of abar of t; it should be that of t - 1, where the step goes": lambda x0, x_t, t, betas, abar: mean((abar[t] / abar[t - 1]).sqrt() * x0, x_t, betas[t], abar[t], abar[t - 1]),
         "off by one in t: the beta is that of the step before": lambda x0, x_t, t, betas, abar: mean(x0, x_t, betas[t - 1], abar[t], abar[t - 1]),
         "the division by 1 - abar of t is missing": lambda x0, x_t, t, betas, abar: mean(x0, x_t, betas[t], abar[t], abar[t - 1]) * (1 - abar[t]),
         "the square roots are missing, of abar of t - 1 and of 1 - beta": lambda x0, x_t, t, betas, abar: (abar[t - 1] * betas[t] * x0 + (1 - betas[t]) * (1 - abar[t - 1]) * x_t) / (1 - abar[t]),
@@ -285,7 +289,7 @@ def ddim_step(answer):
 def half_noise(answer):
     """The step t at which half of the variance of x_t is noise, with DDPM's schedule of 1000 steps."""
     return judge_number(answer, int((ABAR - 0.5).abs().argmin()), 8, {
-        "half of the steps is not half of the variance: the betas grow, and abar is a product": 500,
+        "half of the steps is not half of the variance: the betas grow, and abar is a product; plot it and read it off": 500,
         "there the factor of the signal is a half; its square, the share of the variance, is a quarter": int((ABAR.sqrt() - 0.5).abs().argmin()),
         "there the factor of the noise is a half, not the share of the variance": int(((1 - ABAR).sqrt() - 0.5).abs().argmin()),
     }, "after a quarter of the steps the data is half gone, and from there on the network plans rather than polishes")
@@ -317,6 +321,7 @@ def modulated(answer):
         "the x before the layer is missing; with a shut gate nothing would come through": with_parts(keep=0.0),
         "x is not normalised": with_parts(norm=lambda x: x),
         "layer norm goes over the W numbers of a frame, not over the frames": with_parts(norm=lambda x: normed(x.T).T),
+        "layer norm divides by n, not by n - 1: correction=0": with_parts(norm=lambda x: (x - x.mean(dim=-1, keepdim=True)) / (x.var(dim=-1, keepdim=True) + 1e-5).sqrt()),
     }, "a Block does this twice, around its attention and around its MLP")
 
 
@@ -353,6 +358,49 @@ def turned(answer):
         "at position 0 nothing may turn; the frequency is multiplied, not added": turn(lambda p, f: p + f),
         "that is a mirror, not a turn: the signs of the second line": turn(lambda p, f: p * f, mirror=True),
     }, "diffmotion.rotate does it for all pairs at once, from fast turns for near frames to slow ones for far")
+
+
+def eps_from_v(answer):
+    """x_t [n], v [n], abar, a number -> eps [n]."""
+    random = torch.Generator().manual_seed(3)
+    inputs = [(torch.randn(4, generator=random), torch.randn(4, generator=random), ABAR[t]) for t in (20, 300, 800)]
+
+    def mixed(of_v, of_x):
+        return lambda x_t, v, abar: of_v(abar) * v + of_x(abar) * x_t
+
+    return judge(answer, inputs, lambda x_t, v, abar: SCHEDULE.eps_from_v(x_t, int((ABAR - abar).abs().argmin()), v), {
+        "the two factors are in each other's place": mixed(lambda a: (1 - a).sqrt(), lambda a: a.sqrt()),
+        "that is x0; multiply the second equation by the other factor and add": mixed(lambda a: -(1 - a).sqrt(), lambda a: a.sqrt()),
+        "a sign: with v at hand x_t is added, not taken away": mixed(lambda a: a.sqrt(), lambda a: -(1 - a).sqrt()),
+        "the square roots are missing": mixed(lambda a: a, lambda a: 1 - a),
+        "x_t is missing: v alone is the noise only where nothing is noisy": mixed(lambda a: a.sqrt(), lambda a: 0 * a),
+    }, "NoiseSchedule.eps_from_v; a turn by an angle and the turn back")
+
+
+def poses_from_news(answer):
+    """news [F, P], memory, a number -> poses [F, P]."""
+    rng = np.random.default_rng(2)
+    inputs = [(rng.normal(size=(6, 2)), memory) for memory in (0.9, 0.5, 0.0)]
+
+    def added_up(memory_of, first=lambda memory: 1.0):
+        def wrong(news, memory):
+            poses = [first(memory) * news[0]]
+            for new in news[1:]:
+                poses.append(memory_of(memory) * poses[-1] + new)
+            return np.stack(poses)
+        return wrong
+
+    def right(news, memory):
+        model = DiffMotion(DiffMotionConfig(news.shape[1], 1, width=2, depth=1, heads=1, memory=memory))
+        return model.poses(torch.tensor(news).float()[None])[0]
+
+    return judge(answer, inputs, right, {
+        "that takes the last news, where the last pose belongs; the poses build on each other": lambda news, memory: np.concatenate([news[:1], news[1:] + memory * news[:-1]]),
+        "that is the way there, from poses to news; a sign makes it the way back, on poses that are there already": lambda news, memory: np.concatenate([news[:1], news[1:] - memory * news[:-1]]),
+        "all of the last pose is kept; only the share `memory` of it is": added_up(lambda memory: 1.0),
+        "the first frame's news are its pose, as it is: there is no pose before it": added_up(lambda memory: memory, lambda memory: 1 - memory),
+        "the sign: the share of the last pose is added": added_up(lambda memory: -memory),
+    }, "DiffMotion.poses does it for all frames at once, as one product with a triangular matrix")
 
 
 def frames_back(answer):
@@ -469,13 +517,28 @@ def frechet_distance(answer):
 
 def beat_f1(answer):
     """found [n], wanted [m] sorted times, tolerance -> F1 of the best one-to-one matching."""
-    inputs = [(np.array(f), np.array(w), 0.1) for f, w in (([0.0, 1.0, 1.5], [0.05, 1.2, 1.45, 3.0]), ([1.0, 1.05, 1.08], [1.04]), ([0.5, 0.55, 2.0, 4.0], [0.58, 2.3]))]
+    inputs = [(np.array(f), np.array(w), 0.1) for f, w in (([0.0, 1.0, 1.5], [0.05, 1.2, 1.45, 3.0]), ([1.0, 1.05, 1.08], [1.04]), ([0.5, 0.55, 2.0, 4.0], [0.58, 2.3]),
+                                                               ([1.04], [1.0, 1.08]), ([0.0, 5.0], [5.0]), ([0.0, 0.09], [-0.05, 0.06]), ([0.0, 0.09], [-0.06, 0.05]), ([0.0, 0.02, 1.0], [0.0, 1.0, 1.02]))]
 
     def near(f, w, t):
         return (np.abs(f[:, None] - w) <= t).any(axis=1).sum()
 
+    def greedy(f, w, t, chosen):
+        hits, left = 0, list(w)
+        for x in f:
+            free = np.array([y for y in left if abs(y - x) <= t])
+            if len(free):
+                left.remove(free[chosen(free, x)])
+                hits += 1
+        return hits
+
     return judge(answer, inputs, lambda f, w, t: 2 * metrics.matches(f, w, t) / (len(f) + len(w)), {
         "each wanted time may be met once; three strokes around one syllable are one hit and two misses": lambda f, w, t: 2 * near(f, w, t) / (len(f) + len(w)),
+        "each stroke may meet one syllable; one stroke between two of them is one hit and one miss": lambda f, w, t: 2 * near(w, f, t) / (len(f) + len(w)),
+        "the n-th stroke need not belong to the n-th syllable: one that is missing shifts all others": lambda f, w, t: 2 * sum(abs(a - b) <= t for a, b in zip(f, w)) / (len(f) + len(w)),
+        "a stroke takes the nearest syllable, which the next stroke needs; let each in turn take the earliest that is left": lambda f, w, t: 2 * greedy(f, w, t, lambda free, x: np.abs(free - x).argmin()) / (len(f) + len(w)),
+        "a stroke takes the latest syllable, which the next stroke needs; let each in turn take the earliest that is left": lambda f, w, t: 2 * greedy(f, w, t, lambda free, x: -1) / (len(f) + len(w)),
+        "the smaller of two counts is not a matching: two strokes around one syllable and two syllables around one stroke are two hits, not three": lambda f, w, t: 2 * min(near(f, w, t), near(w, f, t)) / (len(f) + len(w)),
         "that is the precision, hits by strokes: whoever moves once, and well, gets 1": lambda f, w, t: metrics.matches(f, w, t) / len(f),
         "that is the recall, hits by syllables: whoever waves all the time gets 1": lambda f, w, t: metrics.matches(f, w, t) / len(w),
         "the 2 is missing: a perfect answer would get a half": lambda f, w, t: metrics.matches(f, w, t) / (len(f) + len(w)),

@@ -111,6 +111,19 @@ def turned(pair, position, frequency):
     return np.array([[c, -s], [s, c]]) @ pair
 
 
+def eps_from_v(x_t, v, abar):
+    """x_t and v are x0 and eps in axes that are turned by an angle; turning back, sqrt(abar) v + sqrt(1 - abar) x_t = (abar + 1 - abar) eps."""
+    return abar.sqrt() * v + (1 - abar).sqrt() * x_t
+
+
+def poses_from_news(news, memory):
+    """Each pose is what is new in it and what is left of the one before."""
+    poses = np.array(news)
+    for n in range(1, len(poses)):
+        poses[n] += memory * poses[n - 1]
+    return poses
+
+
 frames_back = 400            # 4 blocks of 99 frames, and 4 of the convolution
 
 

@@ -169,6 +169,16 @@ def walked(convolutions, own=False, reach=1):
     return sight, step
 
 
+def matched(found, wanted, tolerance, choose):
+    hits, left = 0, set(wanted.tolist())
+    for x in found:
+        free = [y for y in left if abs(y - x) <= tolerance]
+        if free:
+            left.discard(choose(free, x))
+            hits += 1
+    return 2 * hits / (len(found) + len(wanted))
+
+
 MISTAKES = [
     ("euler_zxy", lambda a: Rotation.from_euler("ZXY", a).as_matrix(), "degrees taken for radians"),
     ("euler_zxy", lambda a: rotation("zxy")(a), "reverse order"),
@@ -188,6 +198,7 @@ MISTAKES = [
     ("facing", lambda R: np.arctan2(*(np.array([0, 0, 1]) @ R)[[0, 2]]), "row for column"),
     ("facing", lambda R: np.arctan2(R[0, 2], R[2, 2]) * 180 / np.pi, "degrees"),
     ("facing", lambda R: np.arctan(R[0, 2] / R[2, 2]), "take arctan2"),
+    ("facing", lambda R: (np.arctan2(R[0, 2], R[2, 2]) + 2 * np.pi) % (2 * np.pi), "-pi to pi"),
     ("hz_to_mel", lambda f: 2595 * np.log1p(f / 700), "natural logarithm; with"),
     ("hz_to_mel", lambda f: 1127 * np.log10(1 + f / 700), "natural one's factor"),
     ("hz_to_mel", lambda f: 2595 * np.log10(np.maximum(f, 1e-300) / 700), "the 1 is missing"),
@@ -216,6 +227,7 @@ MISTAKES = [
     ("posterior_mean", posterior(lambda b, a, t: r(a[t - 1]) * b[t - 1] / (1 - a[t]), lambda b, a, t: r(1 - b[t - 1]) * (1 - a[t - 1]) / (1 - a[t])), "the beta is that of the step before"),
     ("posterior_mean", posterior(lambda b, a, t: r(a[t - 1]) * b[t], lambda b, a, t: r(1 - b[t]) * (1 - a[t - 1])), "division"),
     ("posterior_mean", posterior(lambda b, a, t: a[t - 1] * b[t] / (1 - a[t]), lambda b, a, t: (1 - b[t]) * (1 - a[t - 1]) / (1 - a[t])), "square roots are missing"),
+    ("posterior_mean", posterior(lambda b, a, t: r(a[t]) * b[t] / (1 - a[t]), lambda b, a, t: r(1 - b[t]) * (1 - a[t - 1]) / (1 - a[t])), "x0's share"),
     ("ddim_step", lambda x, eps, a, b: r(b / a) * (x - r(1 - a) * eps), "not put back"),
     ("ddim_step", lambda x, eps, a, b: (x - r(1 - a) * eps) / r(a), "that is x0"),
     ("ddim_step", lambda x, eps, a, b: r(a) * (x - r(1 - a) * eps) / r(a) + r(1 - a) * eps, "nothing changes"),
@@ -229,6 +241,7 @@ MISTAKES = [
     ("modulated", lambda x, m, f: parts(x, m, f) - x, "nothing would come through"),
     ("modulated", lambda x, m, f: x + m[:, 16:] * f(x * (1 + m[:, 8:16]) + m[:, :8]), "not normalised"),
     ("modulated", lambda x, m, f: x + m[:, 16:] * f(layer_norm(x.T).T * (1 + m[:, 8:16]) + m[:, :8]), "not over the frames"),
+    ("modulated", lambda x, m, f: x + m[:, 16:] * f((x - x.mean(1, True)) / (x.var(1, keepdim=True) + 1e-5).sqrt() * (1 + m[:, 8:16]) + m[:, :8]), "correction=0"),
     ("causal_mask", lambda n, w: solutions.causal_mask(n, w).T, "looks ahead"),
     ("causal_mask", lambda n, w: np.triu(np.ones((n, n)), 1 - w), "future is open"),
     ("causal_mask", lambda n, w: solutions.causal_mask(n, w) & ~np.eye(n, dtype=bool), "see itself"),
@@ -240,6 +253,16 @@ MISTAKES = [
     ("turned", lambda v, p, f: solutions.turned(v, p, 1 / f), "not divided"),
     ("turned", lambda v, p, f: solutions.turned(v, 1, p + f), "not added"),
     ("turned", lambda v, p, f: np.array([v[0] * np.cos(p * f) - v[1] * np.sin(p * f), v[0] * np.sin(p * f) - v[1] * np.cos(p * f)]), "a mirror"),
+    ("eps_from_v", lambda x, v, a: r(1 - a) * v + r(a) * x, "each other's place"),
+    ("eps_from_v", lambda x, v, a: r(a) * x - r(1 - a) * v, "that is x0"),
+    ("eps_from_v", lambda x, v, a: r(a) * v - r(1 - a) * x, "a sign"),
+    ("eps_from_v", lambda x, v, a: a * v + (1 - a) * x, "square roots"),
+    ("eps_from_v", lambda x, v, a: r(a) * v, "x_t is missing"),
+    ("poses_from_news", lambda u, m: u + m * np.vstack([0 * u[:1], u[:-1]]), "where the last pose belongs"),
+    ("poses_from_news", lambda u, m: u - m * np.vstack([0 * u[:1], u[:-1]]), "the way there"),
+    ("poses_from_news", lambda u, m: np.cumsum(u, axis=0), "all of the last pose"),
+    ("poses_from_news", lambda u, m: solutions.poses_from_news(np.vstack([(1 - m) * u[:1], u[1:]]), m), "as it is"),
+    ("poses_from_news", lambda u, m: solutions.poses_from_news(u, -m), "the sign"),
     ("frames_back", 404, "counts the frame itself, so a block"), ("frames_back", 396, "and the convolution"), ("frames_back", 103, "add up"), ("frames_back", 401, "five frames"), ("frames_back", 600, "too large"),
     ("best_loss", lambda a, s: 1 - solutions.best_loss(a, s), "exchanged"),
     ("best_loss", lambda a, s: 1 / (1 + (1 - a) / (a * s)), "to be squared"),
@@ -271,6 +294,11 @@ MISTAKES = [
     ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) * (len(f) + len(w)) / 2 / len(f), "precision"),
     ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) * (len(f) + len(w)) / 2 / len(w), "recall"),
     ("beat_f1", lambda f, w, t: solutions.beat_f1(f, w, t) / 2, "the 2 is missing"),
+    ("beat_f1", lambda f, w, t: 2 * sum(any(abs(x - y) <= t for x in f) for y in w) / (len(f) + len(w)), "one stroke between two"),
+    ("beat_f1", lambda f, w, t: 2 * np.sum(np.abs(f[:min(len(f), len(w))] - w[:min(len(f), len(w))]) <= t) / (len(f) + len(w)), "shifts all others"),
+    ("beat_f1", lambda f, w, t: matched(f, w, t, lambda free, x: min(free, key=lambda y: abs(y - x))), "takes the nearest"),
+    ("beat_f1", lambda f, w, t: matched(f, w, t, lambda free, x: max(free)), "takes the latest"),
+    ("beat_f1", lambda f, w, t: 2 * min((np.abs(f[:, None] - w) <= t).any(0).sum(), (np.abs(f[:, None] - w) <= t).any(1).sum()) / (len(f) + len(w)), "not a matching"),
     ("chance_hits", 0.0488, "only one side"), ("chance_hits", 0.5, "one every 2 s"), ("chance_hits", 0.1, "nearly"), ("chance_hits", 0.2, "too large"),
 ]
 
