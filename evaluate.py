@@ -84,10 +84,10 @@ def evaluate(generator, pairs, seed=0, **settings):
     return scores
 
 
-def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False, others=None):
+def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     """What all models on a corpus are held against -> metrics.Reference. parts: of find_pairs; part: the takes that are judged.
 
-    "Other truth" is as many training takes as are judged (of `others`, if given), spread evenly over the list; which for the puppet is the same speakers and moods.
+    "Other truth" is as many training takes as are judged, spread evenly over the list; of the puppet, whose takes say who speaks in which mood, a take like each that is judged.
     What is fitted, is fitted on at most FITTED of the other training takes, two minutes of each, so that a corpus of days needs no more memory
     than a small one. Where there are too few takes for both, the same do for both, and `how` says so. skip: leave out training takes that
     cannot be read or have other joints, with a line for each, instead of stopping.
@@ -95,11 +95,19 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False, others
     def spread(takes, count):
         return [takes[n] for n in np.linspace(0, len(takes) - 1, min(count, len(takes))).round().astype(int)] if takes else []
 
+    def kind(pair):
+        return pair[0].stem.rpartition("_")[0]       # speaker4_calm_003: another calm take of speaker 4
+
     truth, waveforms, answers = read_held_out(parts[part], fps)
     train = [pair for pair in parts["train"] if pair not in parts[part]] or [pair for name in ("valid", "test") for pair in parts[name] if name != part]
     if not train:
         raise CorpusError(f"{parts[part][0][0]}: there are no training takes beside it to compare with; put the other takes of the corpus in the same folder")
-    others = spread(others or train, len(truth))
+    others, free = [], list(range(len(train)))
+    for place, judged in zip(np.linspace(0, len(train) - 1, len(truth)), parts[part]):
+        alike = [n for n in free if answers and kind(train[n]) == kind(judged)] or free
+        if alike:                                    # of a small corpus all are taken
+            free.remove(nearest := min(alike, key=lambda n: abs(n - place)))
+            others.append(train[nearest])
     fitted = spread([pair for pair in train if pair not in others] if len(train) >= 2 * len(others) else train, FITTED)
 
     def read(pairs, desc):
@@ -143,13 +151,13 @@ def evaluate_fully(generator, reference, seeds=range(3), **settings):
 
 
 def evaluate_speech(generator, paths, seeds, **settings):
-    """Onset scores of speech files that have no motion, all seeds together: {file name: scores}."""
-    scores = {}
-    for path in paths:
+    """Onset scores of speech files that have no motion, all seeds together: {file name: scores}, or {path: scores} where two have one name."""
+    scores, names = {}, [Path(path).name for path in paths]
+    for path, name in zip(paths, names):
         waveform = load_audio(path)
         strokes = [find_strokes(generator(generator.hear(waveform), seed=seed, **settings)[0])[0] for seed in seeds]
         hits, shifted, shifted_95 = onset_hits(strokes, waveform, np.random.default_rng(0))
-        scores[Path(path).name] = dict(onset_hits=hits, onset_hits_shifted=shifted, onset_hits_shifted_95=shifted_95,
+        scores[name if names.count(name) == 1 else str(path)] = dict(onset_hits=hits, onset_hits_shifted=shifted, onset_hits_shifted_95=shifted_95,
                                        strokes_per_minute=60 * float(np.mean(list(map(len, strokes)))) * SAMPLE_RATE / len(waveform))
     return scores
 

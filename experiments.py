@@ -67,10 +67,14 @@ MODELS = {
 # What the experiments share
 # ------------------------------------------------------------------------------------------------
 def corpus(name="puppet", **settings):
-    """The folder of a puppet corpus, written if it is not there; settings as for puppet.write_corpus."""
+    """The folder of a puppet corpus, written if it is not there; settings as for puppet.write_corpus. One that was written with others is refused."""
     folder = evaluate.PUPPET if name == "puppet" else Path("corpora") / name
     if not folder.exists():
         puppet.write_corpus(folder, **settings)
+    for part in ("train", "valid", "test"):
+        there = len(list((folder / part).glob("*.bvh")))
+        if there != settings.get(part, there):
+            raise CorpusError(f"{folder}: has {there} takes in {part}/, and {settings[part]} are wanted: it was written with other settings; delete it or move it away")
     return folder
 
 
@@ -147,8 +151,7 @@ def reference_of(folder, part):
     """What models are held against on a part of a corpus, worked out once a run; a corpus without training takes borrows the usual one's."""
     parts = find_pairs(folder)
     train = parts["train"] or find_pairs(corpus())["train"]
-    speakers = {bvh.stem.split("_")[0] for bvh, _ in parts[part]}            # puppet.py names takes speaker4_calm_003
-    return evaluate.corpus_reference(parts | dict(train=train), part, others=[pair for pair in train if pair[0].stem.split("_")[0] in speakers])
+    return evaluate.corpus_reference(parts | dict(train=train), part)
 
 
 @functools.lru_cache(maxsize=2)
@@ -324,7 +327,7 @@ def corpora(args):
 def data(args):
     """How much data does it take? The same number of training steps on less and less, of all six speakers."""
     for minutes in (3, 6, 12, 24, 48, 96):
-        takes = max(minutes, puppet.SPEAKERS)
+        takes = max(minutes, 2 * puppet.SPEAKERS)    # of every speaker both moods
         folder = corpus() if minutes == 96 else corpus(f"puppet-{minutes}-minutes", train=takes, valid=6, test=0, seconds=60.0 * minutes / takes)
         name = "split" if minutes == 96 else f"minutes-{minutes}"
         yield f"{minutes}", on_seeds(args, name, "", folder)

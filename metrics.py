@@ -164,14 +164,14 @@ def onset_hits(strokes, waveform, rng, shifts=200):
 
     strokes: a list of stroke times [n], one for each seed, judged together: a shift moves the onsets of all seeds alike,
     so that the percentile is the one that their common share must pass, not what each seed alone would have to.
-    Speech of less than 2 s leaves no room to shift, and is not scored: three NaN.
+    Speech of less than 2 s leaves no room to shift, and is not scored, nor are motions without a stroke: three NaN.
     """
-    if len(waveform) < 2 * SAMPLE_RATE:
+    if len(waveform) < 2 * SAMPLE_RATE or not sum(map(len, strokes)):
         return float("nan"), float("nan"), float("nan")
     seconds, onsets = len(waveform) / SAMPLE_RATE, energy_onsets(waveform)
 
     def share(onsets):
-        return sum(matches(np.sort(s), np.sort(onsets)) for s in strokes) / max(1, sum(map(len, strokes)))
+        return sum(matches(np.sort(s), np.sort(onsets)) for s in strokes) / sum(map(len, strokes))
 
     shifted = [share((onsets + rng.uniform(0.5, seconds - 0.5)) % seconds) for _ in range(shifts)]
     return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95))
@@ -235,11 +235,12 @@ SIGMA = 0.1              # s: at this distance a beat counts 0.61, at twice 0.14
 
 
 def beat_alignment(onsets, beats, sigma=SIGMA):
-    """How near the next beat of the body is to each onset of the speech: mean over onsets of exp(-d² / (2 sigma²)), 0 to 1.
+    """How near the nearest beat of the body is to each onset of the speech: mean over onsets of exp(-d² / (2 sigma²)), 0 to 1.
 
-    d is the distance in seconds from an onset to the nearest beat. The formula is that of Li et al. 2021 (AI Choreographer, there
-    with sigma = 3 frames of 60 a second, and local minima of joint speed as beats); here the beats are the strokes of
-    motion.find_strokes, the onsets those of energy_onsets. Whoever beats all the time is near to every onset, so read
+    d is the distance in seconds from an onset to the nearest beat. The kernel is that of Li et al. 2021 (AI Choreographer, there
+    with sigma = 3 frames of 60 a second, and local minima of joint speed as beats); but they take the mean over the body's beats, from each to the
+    nearest of the music, and we take it over the onsets, so that a body which hardly moves has a low score. The two cannot be compared. Here the beats are
+    the strokes of motion.find_strokes, the onsets those of energy_onsets. Whoever beats all the time is near to every onset, so read
     it beside strokes_per_minute, and against its value on shuffled pairs. NaN without onsets, 0 without beats.
     """
     if len(onsets) == 0:
@@ -356,7 +357,7 @@ def range_of_motion(gesture):
 # ------------------------------------------------------------------------------------------------
 # 6. Fréchet gesture distance
 # ------------------------------------------------------------------------------------------------
-WINDOW, HOP = 40, 20     # frames: 2 s, about one gesture (Yoon et al. 2020 take 34 at 15 a second: 2.3 s), every second
+WINDOW, HOP = 2.0, 1.0   # s: about one gesture (Yoon et al. 2020 take 34 frames at 15 a second: 2.3 s), every second
 DIMENSIONS = 32          # of the features: some hundred windows must give a covariance of this size
 
 
@@ -390,9 +391,10 @@ def gesture_distance(a, b, samples):
 
 
 def windows(gestures):
-    """Windows of WINDOW frames, one every HOP, of what the joints do seen from the hips -> [n, WINDOW * 45]. Shorter takes give none."""
-    cut = [g.own[a:a + WINDOW, 1:].reshape(-1) for g in gestures for a in range(0, len(g.own) - WINDOW + 1, HOP)]
-    return np.stack(cut).astype(np.float32) if cut else np.zeros((0, WINDOW * 3 * (len(COMMON_BODY) - 1)), np.float32)
+    """Windows of WINDOW seconds, one every HOP, of what the joints do seen from the hips -> [n, D], D = frames of a window * 45. Shorter takes give none."""
+    frames, hop = (round(seconds * gestures[0].fps) if gestures else 1 for seconds in (WINDOW, HOP))
+    cut = [g.own[a:a + frames, 1:].reshape(-1) for g in gestures for a in range(0, len(g.own) - frames + 1, hop)]
+    return np.stack(cut).astype(np.float32) if cut else np.zeros((0, frames * 3 * (len(COMMON_BODY) - 1)), np.float32)
 
 
 class Autoencoder(torch.nn.Module):
@@ -419,7 +421,8 @@ class WindowFeatures:
 
     def raw(self, x):
         """Windows [n, D] -> [n, 32] projections on the principal components, in percent of the body length, per frame and root mean square."""
-        return 100 / np.sqrt(WINDOW) * (x - self.mean) @ self.components     # [n, 32]
+        frames = len(self.mean) / (3 * (len(COMMON_BODY) - 1))
+        return 100 / np.sqrt(frames) * (x - self.mean) @ self.components     # [n, 32]
 
     def code(self, x):
         """Windows [n, D] -> [n, 32] the autoencoder's codes, in deviations of the training windows."""
@@ -555,7 +558,7 @@ def fit_reference(train, others, their_answers, truth, waveforms, answers=None, 
     still = [replace(s, rotations=np.repeat(s.rotations, len(m), axis=0), positions=np.repeat(s.positions, len(m), axis=0)) for s, m in zip(still, truth)]
     reference = Reference(fps, truth, seen, waveforms, answers, [energy_onsets(w) for w in waveforms], [speech_level(w, fps) for w in waveforms],
                           fit_windows(x, cache), true_windows, samples, still, {}, {})
-    reference.how = dict(fps=fps, takes=len(truth), fgd=dict(window_frames=WINDOW, hop_frames=HOP, dimensions=DIMENSIONS, fitted_on_windows=len(x), fitted_on_takes=len(train),
+    reference.how = dict(fps=fps, takes=len(truth), fgd=dict(window_s=WINDOW, hop_s=HOP, dimensions=DIMENSIONS, fitted_on_windows=len(x), fitted_on_takes=len(train),
                          samples_on_either_side=samples, samples_of_other_truth=len(other_windows)), beat_sigma_s=SIGMA, jerk_peak_percentile=PEAK, foot_contact_body_lengths=CONTACT)
     true = measure(truth, seen, reference)
     for name in ("raw", "code"):

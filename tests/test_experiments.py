@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import experiments
 import puppet
 from baselines import MODELS, Direct, PlainBlock
 from bench import machine
+from data import CorpusError
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import Motion
 
@@ -170,6 +172,27 @@ def test_the_spread_is_that_over_seeds():
     table = experiments.summary([dict(beat_f1=0.8), dict(beat_f1=0.9), dict(beat_f1=1.0)])
     assert table["beat_f1"]["mean"] == pytest.approx(0.9) and table["beat_f1"]["spread"] == pytest.approx(0.1)
     assert experiments.summary([dict(beat_f1=0.8)])["beat_f1"]["spread"] is None
+
+
+def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkeypatch):
+    sampled, trained = [], []
+    args = SimpleNamespace(seeds=[0, 1, 5], steps=3600, batch=4, device="cpu", wavlm_checkpoint=None)
+    monkeypatch.setattr(experiments, "trained", lambda name, arguments, seed, args, folder: trained.append(seed) or f"{name} {seed}")
+    monkeypatch.setattr(experiments, "motions_of", lambda checkpoint, device, wavlm, folder, part, seed, sampling: [(checkpoint, seed)])
+    monkeypatch.setattr(experiments, "reference_of", lambda folder, part: None)
+    monkeypatch.setattr(experiments, "remembered", lambda checkpoint, key, compute, **sampling: compute())
+    monkeypatch.setattr(experiments.metrics, "look_at", lambda motion: motion)
+    monkeypatch.setattr(experiments.metrics, "measure", lambda made, seen, reference, second: sampled.append(made + second) or {})
+    monkeypatch.setattr(experiments.metrics, "diversity", lambda seen: 0.0)
+    experiments.on_seeds(args, "split", tested=Path("corpora/puppet"))
+    assert trained == [0, 1, 5] and sampled == [[(f"split {seed}", seed), (f"split {seed}", seed + 1)] for seed in (0, 1, 5)]
+
+
+def test_a_corpus_of_other_settings_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(list((experiments.corpus("small", train=2, valid=0, test=1, seconds=4.0) / "train").glob("*.bvh"))) == 2
+    with pytest.raises(CorpusError, match="has 2 takes in train/, and 3 are wanted"):
+        experiments.corpus("small", train=3, valid=0, test=1, seconds=4.0)
 
 
 def test_the_bounds_of_a_part_of_takes_are_those_of_its_own_seconds(tmp_path, monkeypatch):

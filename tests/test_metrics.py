@@ -11,6 +11,8 @@ from conftest import TINY
 import evaluate
 import metrics
 import motion as M
+import puppet
+from data import find_pairs
 from metrics import COMMON_BODY, Gesture
 from test_data import write_take
 
@@ -229,6 +231,25 @@ def test_the_puppets_scores_of_hands_that_move_as_told(by_hand):
     others = metrics.scores_of_others([*made, *truth, *truth], [answers[0], answers[0], stranger], truth, answers)
     assert others["style_error"] == pytest.approx(0.25 / 2) and others["rest_error"] == pytest.approx((0.15 + 0.1 + 0.1) / 3 / 0.1 - 1)
     assert np.isnan(metrics.scores_of_others([one], [stranger], truth, answers)["style_error"])
+    # what hands do outside of the rest, 1.4 s after a phrase to 0.6 s before the next, is no rest
+    wild = Hands(0.1 * t + 5 * np.maximum(t - 5.4, 0) + 5 * np.minimum(t - 3.35, 0), 0.1 * t + 0.4, ([], []))
+    assert metrics.rest_speed([wild], answers) == pytest.approx(0.1)
+
+
+def test_the_mismatched_score_is_against_the_next_takes_syllables(by_hand):
+    t = np.arange(200) / FPS
+    answers = [dict(speaker=dict(number=n), phrases=[], stresses=[dict(time=time) for time in times]) for n, times in enumerate(([1.0, 5.0], [1.05, 7.0], [3.0]))]
+    made = [Hands(0 * t, 0 * t, (strokes, [0.1] * len(strokes))) for strokes in ([1.0, 5.0], [7.0], [3.0])]
+    scores = metrics.puppet_scores(made, made, made, answers)
+    # 1.0 is near 1.05; 7.0 is not near 3.0; 3.0 is near neither 1.0 nor 5.0
+    assert scores["beat_f1_mismatched"] == pytest.approx(2 * 1 / (4 + 5)) and scores["beat_f1"] == pytest.approx(2 * 4 / (4 + 5))
+
+
+def test_hands_are_seen_from_the_hips(reference):
+    walking = reference.truth[0]
+    walked = M.replace(walking, positions=walking.positions.copy())
+    walked.positions[:, 0] += np.arange(len(walking))[:, None] * [1.0, 0.2, 3.0]
+    np.testing.assert_allclose(metrics.hands_of(walked), metrics.hands_of(walking), atol=1e-5)
 
 
 def test_strokes_a_minute_and_the_peak_of_the_jerk(reference):
@@ -252,7 +273,6 @@ def corpus_of(folder, parts, fps=FPS):
 
 @pytest.fixture(scope="module")
 def reference(tiny_corpus):
-    from data import find_pairs
     parts = corpus_of(tiny_corpus, find_pairs(tiny_corpus))
     truth, waveforms, answers = parts["test"]
     more, more_waveforms, more_answers = parts["valid"]
@@ -271,6 +291,60 @@ def test_a_model_that_gives_the_truth_scores_as_the_truth(reference):
     assert table["beat_f1"]["mean_pose"] == 0 and table["beat_f1"]["shuffled"] < 0.7 < table["beat_f1"]["truth"]
     assert table["fgd_raw"]["mean_pose"] > table["fgd_raw"]["truth"] > 0 and table["hand_jerk"]["mean_pose"] == pytest.approx(0, abs=1e-6)
     assert table["range_of_motion"]["mean_pose"] == pytest.approx(0, abs=1e-5) and np.isnan(table["foot_sliding"]["shuffled"])
+
+
+def test_nothing_is_fitted_on_the_takes_that_are_judged(reference, tiny_corpus):
+    train = corpus_of(tiny_corpus, find_pairs(tiny_corpus))["train"][0]
+    np.testing.assert_allclose(reference.features.mean, metrics.windows([metrics.look_at(m) for m in train]).mean(axis=0), atol=1e-5)
+    for motions, alike in ((train, True), (reference.truth, False)):
+        codec = M.PoseCodec.fit(motions, FPS)
+        pose = codec.decode(np.zeros((1, codec.pose_dim)), body=reference.truth[0])
+        assert np.allclose(reference.still[0].rotations[0], pose.rotations[0], atol=1e-5) == alike
+
+
+def test_other_truth_is_a_take_like_each_and_what_is_fitted_is_neither(tmp_path):
+    puppet.write_corpus(tmp_path / "c", train=12, valid=0, test=3, seconds=8.0)
+    how = evaluate.corpus_reference(find_pairs(tmp_path / "c"), cache=None).how
+    assert [name[:-4] for name in how["other_truth"]] == ["speaker0_calm", "speaker1_lively", "speaker2_calm"]
+    assert len(how["fitted_on"]) == 9 and not set(how["fitted_on"]) & set(how["other_truth"]) and not how["other_truth_was_fitted_on"]
+
+
+def test_the_spread_is_that_over_seeds_and_each_is_held_against_another(reference, monkeypatch):
+    f1, asked = dict(a=0.8, b=0.9, c=1.0), []
+    def measure(made, seen, reference, second):
+        asked.append((made[0], second[0]))
+        return dict(beat_f1=f1[made[0]])
+    for name, stub in (("look_at", lambda motion: motion), ("measure", measure), ("diversity", lambda pair: 0.0)):
+        monkeypatch.setattr(metrics, name, stub)
+    row = metrics.report([["a"], ["b"], ["c"]], reference)["beat_f1"]
+    assert row["model"] == pytest.approx(0.9) and row["spread"] == pytest.approx(0.1) and asked == [("a", "b"), ("b", "c"), ("c", "a")]
+
+
+def test_motions_come_back_in_the_order_of_their_sounds():
+    class Echo:
+        def hear(self, waveform):
+            return waveform[:1][None, None]          # [1, 1, 1]
+
+        def __call__(self, speech, seed):
+            return [float(x) for x in speech[:, 0, 0]]
+
+    sounds = [torch.full((length,), value) for value, length in enumerate([3, 1, 3, 2, 3, 3, 3, 1, 3, 3, 3, 3, 3], start=1)]      # eleven of one length: two groups
+    assert evaluate.generate_for(Echo(), [s.float() for s in sounds], 0, "echo") == list(range(1, 14))
+
+
+def test_speech_without_a_stroke_has_no_hits_and_files_of_one_name_are_told_apart(monkeypatch):
+    strokes = [np.array([1.0, 2.0])]
+    monkeypatch.setattr(evaluate, "load_audio", lambda path: torch.randn(4 * 16_000, generator=torch.Generator().manual_seed(0)))
+    monkeypatch.setattr(evaluate, "find_strokes", lambda motion: (strokes[0],))
+    class Silent:
+        hear = staticmethod(lambda waveform: waveform)
+        def __call__(self, speech, seed):
+            return [None]
+    scores = evaluate.evaluate_speech(Silent(), ["a/talk.wav", "b/talk.wav", "other.wav"], range(3))
+    assert list(scores) == ["a/talk.wav", "b/talk.wav", "other.wav"] and scores["other.wav"]["strokes_per_minute"] == 30
+    strokes[0] = np.zeros(0)
+    scores = evaluate.evaluate_speech(Silent(), ["other.wav"], range(3))["other.wav"]
+    assert scores["strokes_per_minute"] == 0 and all(np.isnan(scores[name]) for name in ("onset_hits", "onset_hits_shifted", "onset_hits_shifted_95"))
 
 
 def test_extreme_cases_are_not_defined_and_do_not_crash(reference, capsys):
@@ -305,7 +379,7 @@ def test_evaluate_reports_everything_on_a_folder_without_answers(tmp_path, monke
     shown, written = capsys.readouterr().out, json.loads((tmp_path / "s.json").read_text())
     assert set(metrics.UNITS) <= set(written["table"]) and all(name in shown for name in metrics.UNITS) and "beat_f1" not in written["table"]
     assert {"onset_hits", "onset_hits_truth", "onset_hits_shifted", "onset_hits_truth_shifted", "strokes_per_minute"} <= set(written["scores"])
-    assert written["seeds"] == 3 and len(written["table"]["foot_sliding"]["seeds"]) == 3 and written["how"]["fgd"]["window_frames"] == 40
+    assert written["seeds"] == 3 and len(written["table"]["foot_sliding"]["seeds"]) == 3 and written["how"]["fgd"]["window_s"] == 2
     assert "005_Neutral_4_x_1_0" not in written["how"]["fitted_on"] + written["how"]["other_truth"], "held-out takes are never fitted on"
     damaged = root / "001_Neutral_0_x_1_0.bvh"
     damaged.write_text(damaged.read_text()[:-400])
