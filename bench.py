@@ -14,6 +14,7 @@ the ratios within one function, which measures its rates in turn, and not the se
     find_lags            puppet takes whose sound is shifted by known times: what data.py check can find, and what not
 """
 import copy
+import itertools
 import json
 import math
 import os
@@ -40,6 +41,7 @@ import diffmotion
 import evaluate
 import puppet
 import sample
+import train
 import wavlm_loader
 from motion import Motion, PoseCodec, exp_to_matrix, mirror_pairs, read_bvh, write_bvh, written_beside
 from wavlm_loader import SAMPLE_RATE, SpeechFeatures
@@ -193,36 +195,37 @@ def step_times(_):
 def training(_, batch=8, window=160):
     """The step of train.py at its defaults, without drawing the windows: windows a second, and the share of a plain product's rate.
 
-    Where there is a GPU, also the paper's size (36 windows of 400 frames), and in bfloat16 with train.py's --compile.
+    With AdamW, and with train.py's --muon-lr. Where there is a GPU, also the paper's size (36 windows of 400 frames), and in bfloat16 with its --compile.
     """
     scores = {}
     for size, batch, window in (("small", batch, window),) + (("paper", 36, 400),) * (DEVICE == "cuda"):
         config = diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)
         schedule = diffmotion.NoiseSchedule()
         x0, speech = (torch.randn(batch, window, n, device=DEVICE) for n in (config.pose_dim, config.speech_dim))
-        for name, compiled in [(name, False) for name in TYPES] + [("bfloat16", True)] * (DEVICE == "cuda" and "bfloat16" in TYPES):
+        for name, way in itertools.chain(itertools.product(TYPES, ("", " Muon")), [("bfloat16", " compiled")] * (DEVICE == "cuda" and "bfloat16" in TYPES)):
             model = diffmotion.DiffMotion(config, schedule).to(DEVICE)
             predict = model
-            ema, optimiser = copy.deepcopy(model).requires_grad_(False), torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+            ema, optimisers = copy.deepcopy(model).requires_grad_(False), train.optimisers_of(model, train.Settings(lr=1e-6, muon_lr=1e-6 if way == " Muon" else 0.0)).values()
 
             def step():
                 t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)
                 with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
                     predicted = predict(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE))
-                optimiser.zero_grad(set_to_none=True)
+                model.zero_grad(set_to_none=True)
                 error = (eps - predicted.float()) ** 2
                 torch.mean(error / schedule.abar(t, error) ** 0.5).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-                optimiser.step()
+                for optimiser in optimisers:
+                    optimiser.step()
                 torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 0.002)
 
             work = operations(step)
-            if compiled:                             # as in train.py
+            if way == " compiled":                   # as in train.py
                 for block in model.blocks:
                     data.compile_or_refuse(block, DEVICE)
             product, product_work = plain_product(TYPES[name])
             seconds = fastest_of(dict(product=product, step=step), 8)
-            scores[f"{size} {name}{' compiled' * compiled}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],
+            scores[f"{size} {name}{way}"] = {"windows a second": batch / seconds["step"], "milliseconds a step": 1e3 * seconds["step"],
                                         "share of a product": work / seconds["step"] / (product_work / seconds["product"])}
     return scores
 

@@ -156,8 +156,8 @@ def evaluate_speech(generator, paths, seeds, **settings):
     for path, name in zip(paths, names):
         waveform = load_audio(path)
         strokes = [find_strokes(generator(generator.hear(waveform), seed=seed, **settings)[0])[0] for seed in seeds]
-        hits, shifted, shifted_95 = onset_hits(strokes, waveform, np.random.default_rng(0))
-        scores[name if names.count(name) == 1 else str(path)] = dict(onset_hits=hits, onset_hits_shifted=shifted, onset_hits_shifted_95=shifted_95,
+        hits, shifted, shifted_95, lucky = onset_hits(strokes, waveform, np.random.default_rng(0))
+        scores[name if names.count(name) == 1 else str(path)] = dict(onset_hits=hits, onset_hits_shifted=shifted, onset_hits_shifted_95=shifted_95, onset_hits_lucky=lucky,
                                        strokes_per_minute=60 * float(np.mean(list(map(len, strokes)))) * SAMPLE_RATE / len(waveform))
     return scores
 

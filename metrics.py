@@ -160,21 +160,23 @@ def energy_onsets(waveform):
 
 
 def onset_hits(strokes, waveform, rng, shifts=200):
-    """Share of strokes on an energy onset, and the same for the recording shifted round by random times: (share, mean, 95th percentile).
+    """Share of strokes on an energy onset, and the same for the recording shifted round by random times: (share, mean, 95th percentile, lucky).
+
+    lucky: how many of the shifts, from 0 to 1, hit at least as often as the recording as it is. In a short one few shares are possible, and many shifts may have the same.
 
     strokes: a list of stroke times [n], one for each seed, judged together: a shift moves the onsets of all seeds alike,
     so that the percentile is the one that their common share must pass, not what each seed alone would have to.
-    Speech of less than 2 s leaves no room to shift, and is not scored, nor are motions without a stroke: three NaN.
+    Speech of less than 2 s leaves no room to shift, and is not scored, nor are motions without a stroke: four NaN.
     """
     if len(waveform) < 2 * SAMPLE_RATE or not sum(map(len, strokes)):
-        return float("nan"), float("nan"), float("nan")
+        return (float("nan"),) * 4
     seconds, onsets = len(waveform) / SAMPLE_RATE, energy_onsets(waveform)
 
     def share(onsets):
         return sum(matches(np.sort(s), np.sort(onsets)) for s in strokes) / sum(map(len, strokes))
 
     shifted = [share((onsets + rng.uniform(0.5, seconds - 0.5)) % seconds) for _ in range(shifts)]
-    return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95))
+    return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95)), float(np.mean(np.array(shifted) >= share(onsets)))
 
 
 def onset_hits_of_takes(strokes, seconds, waveforms, rng):

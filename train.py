@@ -62,6 +62,7 @@ class Settings:
     answer: str = "v"               # what the network answers; "eps", the noise itself, is the paper's: see NoiseSchedule.eps_from_v
     loss_power: float = 0.5         # the squared error of the noise is divided by abar to this power: 0 is the paper's loss, 1 is the squared error of v
     lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
+    muon_lr: float = 0.0            # peak learning rate of Muon for the matrices between the first layers and the last, 0: AdamW's for them too; try 2e-3: see results/README.md, and leave it where bfloat16 is slow
     warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
     clip: float = 0.5               # gradient norm is clipped here (the authors' value)
     weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
@@ -103,7 +104,7 @@ def parse():
     for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
-    for name, least, most in (("lr", 1e-12, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
+    for name, least, most in (("lr", 1e-12, 1), ("muon_lr", 0, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
                               ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
@@ -129,11 +130,29 @@ def parse():
     return settings, given, resume
 
 
-def learning_rate(step, s):
-    """Linear warm-up, then half a cosine down to zero: the last steps average out what the first ones stirred up."""
+def learning_rate(step, s, peak):
+    """Linear warm-up to `peak`, then half a cosine down to zero: the last steps average out what the first ones stirred up."""
     if step < s.warmup:
-        return s.lr * (step + 1) / s.warmup
-    return s.lr * 0.5 * (1 + math.cos(math.pi * (step - s.warmup) / max(1, s.steps - s.warmup)))
+        return peak * (step + 1) / s.warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - s.warmup) / max(1, s.steps - s.warmup)))
+
+
+def optimisers_of(model, s):
+    """AdamW for all weights, or, with a `muon_lr`, Muon for the matrices between the first layers and the last and AdamW for the rest -> {name in last.pt: optimiser}.
+
+    AdamW scales each number of a gradient by itself, so in a matrix the few directions in which most examples agree rule the step. Muon (Jordan 2024) takes the
+    gradient's running mean and makes all its directions of one length, A = U S V^T becomes U V^T, by five small matrix products.
+    """
+    hidden = {name for name, p in model.named_parameters() if s.muon_lr and p.dim() == 2 and not name.startswith(("step", "final"))}
+    rest = [p for name, p in model.named_parameters() if name not in hidden]
+    # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
+    adamw = torch.optim.AdamW([dict(params=[p for p in rest if p.dim() >= 2], weight_decay=s.weight_decay), dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0)],
+                              lr=s.lr, betas=(0.9, 0.99), fused=True)
+    if not hidden:
+        return dict(optimiser=adamw)
+    # match_rms_adamw: steps of AdamW's size (Liu et al. 2025, arXiv 2502.16982), so that a learning rate means about the same
+    muon = torch.optim.Muon([p for name, p in model.named_parameters() if name in hidden], lr=s.muon_lr, weight_decay=s.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return dict(optimiser=adamw, muon=muon)
 
 
 def contents(name, model, ema, schedule, corpus):
@@ -246,13 +265,11 @@ def main():
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
         model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.momentum).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
-    # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    optimiser = torch.optim.AdamW([dict(params=matrices, weight_decay=s.weight_decay), dict(params=others, weight_decay=0.0)],
-                                  lr=s.lr, betas=(0.9, 0.99), fused=True)
+    optimisers = optimisers_of(model, s)
     bf16 = has_bf16(s.device)
     say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
+    if s.muon_lr and not bf16:
+        say(f"--muon-lr {s.muon_lr:g}: Muon computes in bfloat16, which {s.device} does not have: a step may take several times as long as without")
     takes = [[bvh.name, len(pose)] for (bvh, _), pose in zip(corpus.pairs, corpus.poses)]
     first, losses, kept = 0, [], 0                   # losses: mean of every CHECK_EVERY steps; kept: the step that is in last.pt
     if saved:
@@ -260,7 +277,8 @@ def main():
             raise CheckpointError(f"{out / 'last.pt'}: the takes to train on in {s.data} are not those that the run was started with; restore them or start anew")
         model.load_state_dict(saved["training"]["weights"])
         ema.load_state_dict(saved["ema"])
-        optimiser.load_state_dict(saved["training"]["optimiser"])
+        for name, optimiser in optimisers.items():
+            optimiser.load_state_dict(saved["training"][name])
         first = kept = saved["training"]["step"]
         losses = saved["training"]["losses"]
 
@@ -318,12 +336,13 @@ def main():
         # leave it so and neglect large t; v's own error (Salimans & Ho 2022) is this one / abar, and neglects small t. We take the middle between the two.
         loss = torch.mean(error if s.model == "direct" else error / schedule.abar(t, error) ** s.loss_power)
 
-        optimiser.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, s)
-        optimiser.step()
+        for optimiser, peak in zip(optimisers.values(), (s.lr, s.muon_lr)):
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(step, s, peak)
+            optimiser.step()
         # The first average is short: at step n it forgets what is older than about n / 10 steps.
         decay = min(s.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
@@ -352,7 +371,7 @@ def main():
             kept = done
         if rank == 0 and kept == done:
             save(out / "last.pt", dict(contents(s.model, model, ema, schedule, corpus), training=dict(
-                settings=asdict(s), takes=takes, step=done, losses=losses, weights=model.state_dict(), optimiser=optimiser.state_dict())))
+                settings=asdict(s), takes=takes, step=done, losses=losses, weights=model.state_dict(), **{name: optimiser.state_dict() for name, optimiser in optimisers.items()})))
         if stop and done < s.steps:
             bar.close()
             raise SystemExit(f"stopped after {done} steps and saved; continue with: python train.py --out {shlex.quote(str(out))} --resume")

@@ -344,7 +344,7 @@ def test_speech_without_a_stroke_has_no_hits_and_files_of_one_name_are_told_apar
     assert list(scores) == ["a/talk.wav", "b/talk.wav", "other.wav"] and scores["other.wav"]["strokes_per_minute"] == 30
     strokes[0] = np.zeros(0)
     scores = evaluate.evaluate_speech(Silent(), ["other.wav"], range(3))["other.wav"]
-    assert scores["strokes_per_minute"] == 0 and all(np.isnan(scores[name]) for name in ("onset_hits", "onset_hits_shifted", "onset_hits_shifted_95"))
+    assert scores["strokes_per_minute"] == 0 and all(np.isnan(scores[name]) for name in ("onset_hits", "onset_hits_shifted", "onset_hits_shifted_95", "onset_hits_lucky"))
 
 
 def test_extreme_cases_are_not_defined_and_do_not_crash(reference, capsys):
