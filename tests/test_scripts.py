@@ -16,6 +16,7 @@ from conftest import ROOT, TINY, run, shared_files
 from test_speech import KINDS, damaged, tone
 
 import data
+import diffmotion
 import evaluate
 import metrics
 import motion as M
@@ -214,6 +215,28 @@ def wait_for_checkpoint(process, out):
     while not (out / "last.pt").exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
+
+
+def test_each_weight_has_one_optimiser_and_muon_those_between_the_first_layers_and_the_last():
+    model = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(6, 5, width=8, depth=2, heads=2))
+    names = {id(p): name for name, p in model.named_parameters()}
+    for muon_lr in (0.0, 2e-3):
+        optimisers = train.optimisers_of(model, train.Settings(muon_lr=muon_lr))
+        held = {key: [names[id(p)] for group in optimiser.param_groups for p in group["params"]] for key, optimiser in optimisers.items()}
+        assert sorted(sum(held.values(), [])) == sorted(names.values())
+    assert {name.split(".")[0] for name in held["muon"]} == {"voice", "understand", "blocks"} and all("bias" not in name for name in held["muon"])
+    torch.manual_seed(0)
+    for p in model.parameters():                     # what starts at zero has no gradient behind it
+        torch.nn.init.normal_(p, std=0.3)
+    model(torch.randn(2, 9, 6), torch.tensor([3, 500]), torch.randn(2, 9, 5)).square().mean().backward()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for optimiser in optimisers.values():
+        optimiser.step()
+    step = model.understand[0].weight.detach() - (1 - 2e-3 * 0.01) * before["understand.0.weight"]
+    gradient = model.understand[0].weight.grad       # its running mean after one step, but for a factor
+    left, _, right = torch.linalg.svd(gradient)
+    lengths = -left.T @ step @ right.T / (2e-3 * 0.2 * 8 ** 0.5)             # nearly the identity, whatever the gradient's lengths were; but for the shortest, which five rounds leave short
+    assert (lengths - lengths.diag().diag()).abs().max() < 0.1 and (0.6 < lengths.diag()[:-1]).all() and (lengths.diag() < 1.3).all()
 
 
 @pytest.mark.parametrize("also", [[], ["--muon-lr", 0.002]], ids=["AdamW", "Muon"])
