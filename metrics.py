@@ -581,7 +581,8 @@ def report(made, reference):
 
     made: [seeds][takes] of Motions for the reference's speech, three seeds or more -> {metric: dict(model, spread, truth, mean_pose,
     shuffled, seeds=[a value for each seed], unit)}, NaN where not defined. spread is the standard deviation over the seeds of the
-    sampler: how much one model's score changes when it is asked again. It says nothing about another training of the model.
+    sampler: how much one model's score changes when it is asked again. It says nothing about another training of the model. hand_agreement and
+    diversity compare seeds in pairs that share seeds, so their spread is a little too small.
     """
     seen = [[look_at(m) for m in motions] for motions in made]
     each = [measure(made[n], seen[n], reference, second=made[(n + 1) % len(made)] if len(made) > 1 else None) for n in range(len(made))]
