@@ -67,7 +67,7 @@ MODELS = {
 # What the experiments share
 # ------------------------------------------------------------------------------------------------
 def corpus(name="puppet", **settings):
-    """The folder of a puppet corpus, written if it is not there; settings as for puppet.write_corpus. One that was written with others is refused."""
+    """The folder of a puppet corpus, written if it is not there; settings as for puppet.write_corpus. One that has another number of takes is refused."""
     folder = evaluate.PUPPET if name == "puppet" else Path("corpora") / name
     if not folder.exists():
         puppet.write_corpus(folder, **settings)

@@ -175,8 +175,9 @@ def onset_hits(strokes, waveform, rng, shifts=200):
     def share(onsets):
         return sum(matches(np.sort(s), np.sort(onsets)) for s in strokes) / sum(map(len, strokes))
 
-    shifted = [share((onsets + rng.uniform(0.5, seconds - 0.5)) % seconds) for _ in range(shifts)]
-    return share(onsets), float(np.mean(shifted)), float(np.quantile(shifted, 0.95)), float(np.mean(np.array(shifted) >= share(onsets)))
+    hits = share(onsets)
+    shifted = np.array([share((onsets + rng.uniform(0.5, seconds - 0.5)) % seconds) for _ in range(shifts)])  # [shifts]
+    return hits, float(shifted.mean()), float(np.quantile(shifted, 0.95)), float((shifted >= hits).mean())
 
 
 def onset_hits_of_takes(strokes, seconds, waveforms, rng):

@@ -141,7 +141,7 @@ def optimisers_of(model, s):
     """AdamW for all weights, or, with a `muon_lr`, Muon for the matrices between the first layers and the last and AdamW for the rest -> {name in last.pt: optimiser}.
 
     AdamW scales each number of a gradient by itself, so in a matrix the few directions in which most examples agree rule the step. Muon (Jordan 2024) takes the
-    gradient's running mean and makes all its directions of one length, A = U S V^T becomes U V^T, by five small matrix products.
+    gradient's running mean and makes all its directions of about one length, A = U S V^T becomes U V^T, by five rounds of small matrix products.
     """
     hidden = {name for name, p in model.named_parameters() if s.muon_lr and p.dim() == 2 and not name.startswith(("step", "final"))}
     rest = [p for name, p in model.named_parameters() if name not in hidden]

@@ -396,7 +396,7 @@ def poses_from_news(answer):
 
     return judge(answer, inputs, right, {
         "that takes the last news, where the last pose belongs; the poses build on each other": lambda news, memory: np.concatenate([news[:1], news[1:] + memory * news[:-1]]),
-        "that is the way there, from poses to news; a sign makes it the way back, on poses that are there already": lambda news, memory: np.concatenate([news[:1], news[1:] - memory * news[:-1]]),
+        "that is the way there, from poses to news; the way back adds, and each pose builds on the one that was just made": lambda news, memory: np.concatenate([news[:1], news[1:] - memory * news[:-1]]),
         "all of the last pose is kept; only the share `memory` of it is": added_up(lambda memory: 1.0),
         "the first frame's news are its pose, as it is: there is no pose before it": added_up(lambda memory: memory, lambda memory: 1 - memory),
         "the sign: the share of the last pose is added": added_up(lambda memory: -memory),

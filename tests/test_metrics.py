@@ -328,7 +328,7 @@ def test_motions_come_back_in_the_order_of_their_sounds():
         def __call__(self, speech, seed):
             return [float(x) for x in speech[:, 0, 0]]
 
-    sounds = [torch.full((length,), value) for value, length in enumerate([3, 1, 3, 2, 3, 3, 3, 1, 3, 3, 3, 3, 3], start=1)]      # eleven of one length: two groups
+    sounds = [torch.full((length,), value) for value, length in enumerate([3, 1, 3, 2, 3, 3, 3, 1, 3, 3, 3, 3, 3], start=1)]      # ten of one length: two groups
     assert evaluate.generate_for(Echo(), [s.float() for s in sounds], 0, "echo") == list(range(1, 14))
 
 
