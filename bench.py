@@ -195,7 +195,7 @@ def step_times(_):
 def training(_, batch=8, window=160):
     """The step of train.py at its defaults, without drawing the windows: windows a second, and the share of a plain product's rate.
 
-    With AdamW, and with train.py's --muon-lr. Where there is a GPU, also the paper's size (36 windows of 400 frames), and in bfloat16 with its --compile.
+    With AdamW alone, and with Muon too, which is train.py's default. Where there is a GPU, also the paper's size (36 windows of 400 frames), and in bfloat16 with its --compile.
     """
     scores = {}
     for size, batch, window in (("small", batch, window),) + (("paper", 36, 400),) * (DEVICE == "cuda"):
@@ -205,7 +205,7 @@ def training(_, batch=8, window=160):
         for name, way in itertools.chain(itertools.product(TYPES, ("", " Muon")), [("bfloat16", " compiled")] * (DEVICE == "cuda" and "bfloat16" in TYPES)):
             model = diffmotion.DiffMotion(config, schedule).to(DEVICE)
             predict = model
-            ema, optimisers = copy.deepcopy(model).requires_grad_(False), train.optimisers_of(model, train.Settings(lr=1e-6, muon_lr=1e-6 if way == " Muon" else 0.0)).values()
+            ema, optimisers = copy.deepcopy(model).requires_grad_(False), train.optimisers_of(model, train.Settings(lr=1e-6, muon=2.0 if way == " Muon" else 0.0, device=DEVICE)).values()
 
             def step():
                 t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)

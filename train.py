@@ -62,7 +62,7 @@ class Settings:
     answer: str = "v"               # what the network answers; "eps", the noise itself, is the paper's: see NoiseSchedule.eps_from_v
     loss_power: float = 0.5         # the squared error of the noise is divided by abar to this power: 0 is the paper's loss, 1 is the squared error of v
     lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
-    muon_lr: float = 0.0            # peak learning rate of Muon for the matrices between the first layers and the last, 0: AdamW's for them too; try 2e-3: see results/README.md, and leave it where bfloat16 is slow
+    muon: float = 2.0               # learning rate of Muon, which moves the matrices between the first layers and the last, as a multiple of --lr; 0: AdamW moves them too
     warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
     clip: float = 0.5               # gradient norm is clipped here (the authors' value)
     weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
@@ -104,7 +104,7 @@ def parse():
     for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
-    for name, least, most in (("lr", 1e-12, 1), ("muon_lr", 0, 1), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
+    for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
                               ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
@@ -137,21 +137,65 @@ def learning_rate(step, s, peak):
     return peak * 0.5 * (1 + math.cos(math.pi * (step - s.warmup) / max(1, s.steps - s.warmup)))
 
 
-def optimisers_of(model, s):
-    """AdamW for all weights, or, with a `muon_lr`, Muon for the matrices between the first layers and the last and AdamW for the rest -> {name in last.pt: optimiser}.
+def flattened(A, rounds=5):
+    """Matrices with all their singular values brought to about one (0.7 to 1.2), A = U S V^T to nearly U V^T: [n, rows, columns] -> the same, in A's own precision.
 
-    AdamW scales each number of a gradient by itself, so in a matrix the few directions in which most examples agree rule the step. Muon (Jordan 2024) takes the
-    gradient's running mean and makes all its directions of about one length, A = U S V^T becomes U V^T, by five rounds of small matrix products.
+    Newton and Schulz's iteration: X + X X^T X and such odd polynomials act on each singular value s by itself, here as p(s) = 3.4445 s - 4.775 s^3 + 2.0315 s^5.
+    The numbers are Jordan's: p pushes what is small up as fast as it can (3.4 times a round), and what is near one it keeps near one.
     """
-    hidden = {name for name, p in model.named_parameters() if s.muon_lr and p.dim() == 2 and not name.startswith(("step", "final"))}
+    X = A.mT if A.shape[1] > A.shape[2] else A                           # [n, small, large]: the products of rows are the smaller ones
+    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)                    # no singular value is larger than one from here on
+    for _ in range(rounds):
+        XXt = X @ X.mT                                                   # [n, small, small]
+        X = torch.baddbmm(X, torch.baddbmm(XXt, XXt, XXt, beta=-4.775, alpha=2.0315), X, beta=3.4445)    # [n, small, large]
+    return X.mT if A.shape[1] > A.shape[2] else X                        # [n, rows, columns]
+
+
+class Muon(torch.optim.Optimizer):
+    """Muon (Jordan 2024): momentum, and then a step of which all directions are equally long.
+
+    AdamW scales each number of a gradient by itself, so in a matrix the few directions in which most examples agree rule the step. Muon takes the gradient's
+    running mean as the matrix that it is, and `flattened` makes the step go as far in the directions that few examples ask for. For matrices only, and not for
+    the first and the last layer, whose rows are each a number of its own meaning.
+
+    params, and lr, weight_decay: as for AdamW; momentum: how much of the running mean stays at each step; dtype: what `flattened` computes in. PyTorch's own takes
+    the same steps (tests/test_scripts.py), but always in bfloat16, which is eight times as slow as float32 where a processor has to emulate it, and matrix by matrix.
+    """
+
+    def __init__(self, params, lr, weight_decay, momentum=0.95, dtype=torch.float32):
+        super().__init__(params, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            learning = [p for p in group["params"] if p.grad is not None]
+            for shape in dict.fromkeys(p.shape for p in learning):       # matrices of one shape go through the small products together
+                alike = [p for p in learning if p.shape == shape]
+                gradients, means = [p.grad for p in alike], []
+                for p in alike:
+                    if "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                    means.append(self.state[p]["momentum_buffer"])
+                torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
+                # Nesterov: where the mean will be after one more gradient like this
+                ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+                steps = flattened(torch.stack(ahead).to(self.dtype)).to(alike[0].dtype)      # [n, rows, columns]
+                # As long as AdamW's steps usually are, 0.2 a number, so that one learning rate means about the same to both (Liu et al. 2025, arXiv 2502.16982)
+                torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(alike, list(steps), alpha=-group["lr"] * 0.2 * math.sqrt(max(shape)))
+
+
+def optimisers_of(model, s):
+    """Muon for the matrices between the first layers and the last, AdamW for the rest (or, with `muon` 0, for all) -> {name in last.pt: optimiser}."""
+    hidden = {name for name, p in model.named_parameters() if s.muon and p.dim() == 2 and not name.startswith(("step", "final"))}
     rest = [p for name, p in model.named_parameters() if name not in hidden]
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
     adamw = torch.optim.AdamW([dict(params=[p for p in rest if p.dim() >= 2], weight_decay=s.weight_decay), dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0)],
                               lr=s.lr, betas=(0.9, 0.99), fused=True)
     if not hidden:
         return dict(optimiser=adamw)
-    # match_rms_adamw: steps of AdamW's size (Liu et al. 2025, arXiv 2502.16982), so that a learning rate means about the same
-    muon = torch.optim.Muon([p for name, p in model.named_parameters() if name in hidden], lr=s.muon_lr, weight_decay=s.weight_decay, adjust_lr_fn="match_rms_adamw")
+    muon = Muon([p for name, p in model.named_parameters() if name in hidden], s.muon * s.lr, s.weight_decay, dtype=torch.bfloat16 if has_bf16(s.device) else torch.float32)
     return dict(optimiser=adamw, muon=muon)
 
 
@@ -268,8 +312,6 @@ def main():
     optimisers = optimisers_of(model, s)
     bf16 = has_bf16(s.device)
     say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, {s.device}, {'bfloat16' if bf16 else 'float32'}")
-    if s.muon_lr and not bf16:
-        say(f"--muon-lr {s.muon_lr:g}: Muon computes in bfloat16, which {s.device} does not have: a step may take several times as long as without")
     takes = [[bvh.name, len(pose)] for (bvh, _), pose in zip(corpus.pairs, corpus.poses)]
     first, losses, kept = 0, [], 0                   # losses: mean of every CHECK_EVERY steps; kept: the step that is in last.pt
     if saved:
@@ -339,7 +381,7 @@ def main():
         model.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), s.clip)
-        for optimiser, peak in zip(optimisers.values(), (s.lr, s.muon_lr)):
+        for optimiser, peak in zip(optimisers.values(), (s.lr, s.muon * s.lr)):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, s, peak)
             optimiser.step()
