@@ -40,7 +40,8 @@ from wavlm_loader import SAMPLE_RATE
 SHIPPED = HERE / "pretrained" / "puppet.pt"
 RUNS = Path("runs/experiments")
 
-# What is trained: name -> (label, arguments of train.py). All see the same number of windows, with the same optimiser. Sizes are equal
+# What is trained: name -> (label, arguments of train.py). All see the same number of windows, with the same optimiser, AdamW as in the paper (with Muon, train.py's
+# default, the default model, joint and MFCC come closer to each other and to the truth: results/README.md, chapter 2). Sizes are equal
 # within 10% (tests/test_experiments.py). adaLN spends half of its weights on modulation, so plain layer norm gets twice the blocks for
 # them, and needs 1.3 times the time for a step; the joint form gets 5 blocks instead of 4. Where this is unfair: the learning rate
 # was chosen for the default model alone, and no baseline was tuned; "no speech" keeps its ears, idle, within its number of weights; and the ear for
@@ -82,7 +83,7 @@ def trained(name, arguments, seed, args, folder=None):
     """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed). None: it would
     have to be trained, and --no-training says not to."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
-    what, kept = f"--data {folder or corpus()} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
+    what, kept = f"--data {folder or corpus()} --muon 0 {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
     usual = {setting: value for setting, value in asdict(Settings()).items() if setting not in ("steps", "batch", "seed", *HERE_AND_NOW)}
     asked = f"{what}\nand by default {json.dumps(usual)}"        # a model of other defaults is another model
     if kept.exists() and kept.read_text() != asked:

@@ -62,7 +62,7 @@ class Settings:
     answer: str = "v"               # what the network answers; "eps", the noise itself, is the paper's: see NoiseSchedule.eps_from_v
     loss_power: float = 0.5         # the squared error of the noise is divided by abar to this power: 0 is the paper's loss, 1 is the squared error of v
     lr: float = 1e-3                # peak learning rate; the authors' 2e-4 is for ten times the width
-    muon: float = 2.0               # learning rate of Muon, which moves the matrices between the first layers and the last, as a multiple of --lr; 0: AdamW moves them too
+    muon: float = 2.0               # learning rate of Muon, which moves the matrices of the ear and the blocks, as a multiple of --lr; 0: AdamW moves them too
     warmup: int = 200               # steps of linear warm-up (the authors: 1000, of far more)
     clip: float = 0.5               # gradient norm is clipped here (the authors' value)
     weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
@@ -155,8 +155,8 @@ class Muon(torch.optim.Optimizer):
     """Muon (Jordan 2024): momentum, and then a step of which all directions are equally long.
 
     AdamW scales each number of a gradient by itself, so in a matrix the few directions in which most examples agree rule the step. Muon takes the gradient's
-    running mean as the matrix that it is, and `flattened` makes the step go as far in the directions that few examples ask for. For matrices only, and not for
-    the first and the last layer, whose rows are each a number of its own meaning.
+    running mean as the matrix that it is, and `flattened` makes the step go as far in the directions that few examples ask for. For matrices only (a convolution's
+    weights [W, C, kernel] are one, [W, C kernel]), and not for those that read and write poses and steps, whose rows or columns are each a number of its own meaning.
 
     params, and lr, weight_decay: as for AdamW; momentum: how much of the running mean stays at each step; dtype: what `flattened` computes in. PyTorch's own takes
     the same steps (tests/test_scripts.py), but always in bfloat16, which is eight times as slow as float32 where a processor has to emulate it, and matrix by matrix.
@@ -180,15 +180,16 @@ class Muon(torch.optim.Optimizer):
                 torch._foreach_lerp_(means, gradients, 1 - group["momentum"])
                 # Nesterov: where the mean will be after one more gradient like this
                 ahead = torch._foreach_lerp(gradients, means, group["momentum"])
-                steps = flattened(torch.stack(ahead).to(self.dtype)).to(alike[0].dtype)      # [n, rows, columns]
+                ahead = torch.stack(ahead).flatten(2)                    # [n, rows, columns]
+                steps = flattened(ahead.to(self.dtype)).to(ahead.dtype)  # [n, rows, columns]
                 # As long as AdamW's steps usually are, 0.2 a number, so that one learning rate means about the same to both (Liu et al. 2025, arXiv 2502.16982)
                 torch._foreach_mul_(alike, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(alike, list(steps), alpha=-group["lr"] * 0.2 * math.sqrt(max(shape)))
+                torch._foreach_add_(alike, list(steps.view(-1, *shape)), alpha=-group["lr"] * 0.2 * math.sqrt(max(steps.shape[1:])))
 
 
 def optimisers_of(model, s):
-    """Muon for the matrices between the first layers and the last, AdamW for the rest (or, with `muon` 0, for all) -> {name in last.pt: optimiser}."""
-    hidden = {name for name, p in model.named_parameters() if s.muon and p.dim() == 2 and not name.startswith(("step", "final"))}
+    """Muon for the matrices of the ear and the blocks, AdamW for the rest (or, with `muon` 0, for all) -> {name in last.pt: optimiser}."""
+    hidden = {name for name, p in model.named_parameters() if s.muon and p.dim() >= 2 and not name.startswith(("step", "gesture", "final"))}
     rest = [p for name, p in model.named_parameters() if name not in hidden]
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
     adamw = torch.optim.AdamW([dict(params=[p for p in rest if p.dim() >= 2], weight_decay=s.weight_decay), dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0)],
