@@ -40,8 +40,8 @@ from wavlm_loader import SAMPLE_RATE
 SHIPPED = HERE / "pretrained" / "puppet.pt"
 RUNS = Path("runs/experiments")
 
-# What is trained: name -> (label, arguments of train.py). All see the same number of windows, with the same optimiser, AdamW as in the paper (with Muon, train.py's
-# default, the default model, joint and MFCC come closer to each other and to the truth: results/README.md, chapter 2). Sizes are equal
+# What is trained: name -> (label, arguments of train.py). All see the same number of windows, with the same optimiser, AdamW as in the paper
+# (what train.py's Muon does for the default model, joint and MFCC is in results/README.md, chapter 2). Sizes are equal
 # within 10% (tests/test_experiments.py). adaLN spends half of its weights on modulation, so plain layer norm gets twice the blocks for
 # them, and needs 1.3 times the time for a step; the joint form gets 5 blocks instead of 4. Where this is unfair: the learning rate
 # was chosen for the default model alone, and no baseline was tuned; "no speech" keeps its ears, idle, within its number of weights; and the ear for

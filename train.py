@@ -144,7 +144,7 @@ def flattened(A, rounds=5):
     The numbers are Jordan's: p pushes what is small up as fast as it can (3.4 times a round), and what is near one it keeps near one.
     """
     X = A.mT if A.shape[1] > A.shape[2] else A                           # [n, small, large]: the products of rows are the smaller ones
-    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)                    # no singular value is larger than one from here on
+    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)                    # no singular value is larger than one
     for _ in range(rounds):
         XXt = X @ X.mT                                                   # [n, small, small]
         X = torch.baddbmm(X, torch.baddbmm(XXt, XXt, XXt, beta=-4.775, alpha=2.0315), X, beta=3.4445)    # [n, small, large]
@@ -159,7 +159,7 @@ class Muon(torch.optim.Optimizer):
     weights [W, C, kernel] are one, [W, C kernel]), and not for those that read and write poses and steps, whose rows or columns are each a number of its own meaning.
 
     params, and lr, weight_decay: as for AdamW; momentum: how much of the running mean stays at each step; dtype: what `flattened` computes in. PyTorch's own takes
-    the same steps (tests/test_scripts.py), but always in bfloat16, which is eight times as slow as float32 where a processor has to emulate it, and matrix by matrix.
+    the same steps (tests/test_scripts.py), but matrix by matrix, and always in bfloat16: where a processor has to emulate that, training took eight times as long.
     """
 
     def __init__(self, params, lr, weight_decay, momentum=0.95, dtype=torch.float32):
