@@ -5,7 +5,7 @@
     plot_architecture  the network and what is around it, with the names of the code
     plot_dissolve      a pose dissolves into noise, and comes back
     plot_attention     where one frame looks
-    plot_adaln         what loud and quiet speech do to adaLN's scale
+    plot_adaln         what loud and quiet speech do to adaLN's shifts, scales and gates
     write_video        motions side by side, .mp4 with sound or .gif
     animate_dissolve   the moving picture at the head of the README
 
@@ -453,26 +453,27 @@ def loudness(waveform, frames, fps):
     return 10 * np.log10(np.maximum(power, max(power.max(), 1e-12) * 1e-6))
 
 
-def plot_adaln(path, generator, waveform, t=200, block=0):
-    """What loud and quiet speech do to adaLN's factor 1 + scale_1 in one block.
+def plot_adaln(path, generator, waveform, t=200, block=2, part="gate_2"):
+    """What loud and quiet speech do to one part of a block's modulation: how far a gate is open, or a shift_1, scale_1, gate_1 (of the attention), shift_2 or scale_2.
 
-    Left, each row a feature of the network: how far its factor is above its mean over the clip, the features that
-    loud speech turns up most at the top. Right, each dot a feature: the mean over the loudest quarter of the frames
+    By default it is the gate behind the third block's MLP, which follows the loudness of speech most of all in the shipped model. Left, each row a feature
+    of the network: how far its number is above its mean over the clip, the features that loud speech turns up most at the top. Right, each dot a feature: the mean over the loudest quarter of the frames
     less the mean over the quietest; in grey the same for the loudness moved by half a clip, which says nothing.
     """
     speech, fps = generator.hear(waveform), generator.features.fps
     F, P = speech.shape[1], generator.model.config.pose_dim
     x_t = torch.zeros(1, F, P, device=speech.device)             # adaLN never sees x_t, so any will do
-    (_, scale, *_), = overhear(generator.model, [generator.model.blocks[block].adaln], x_t, torch.tensor([t], device=speech.device), speech)
-    factor = 1 + scale[0].float().cpu().numpy().T                # [W, F]
+    parts, = overhear(generator.model, [generator.model.blocks[block].adaln], x_t, torch.tensor([t], device=speech.device), speech)
+    name = rf"$\mathrm{{{part[:-2]}}}_{part[-1]}$"
+    knob = parts[("shift_1", "scale_1", "gate_1", "shift_2", "scale_2", "gate_2").index(part)][0].float().cpu().numpy().T    # [W, F]
     level = loudness(waveform, F, fps)
 
     def difference(level):
-        return factor[:, level >= np.quantile(level, 0.75)].mean(axis=1) - factor[:, level <= np.quantile(level, 0.25)].mean(axis=1)
+        return knob[:, level >= np.quantile(level, 0.75)].mean(axis=1) - knob[:, level <= np.quantile(level, 0.25)].mean(axis=1)
 
     turned_up = difference(level)                                # [W]
     order = np.argsort(-turned_up)
-    change = (factor - factor.mean(axis=1, keepdims=True))[order]
+    change = (knob - knob.mean(axis=1, keepdims=True))[order]
     figure = new_figure(13, 4.6, layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(2.2, 1), height_ratios=(1, 4))
     top, image, dots = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0]), figure.add_subplot(grid[:, 1])
@@ -482,11 +483,11 @@ def plot_adaln(path, generator, waveform, t=200, block=0):
     reach = max(np.quantile(np.abs(change), 0.99), 1e-6)
     picture = image.imshow(change, aspect="auto", cmap="RdBu_r", vmin=-reach, vmax=reach, extent=(0, F / fps, len(order), 0), interpolation="nearest")
     image.set(xlabel="seconds", ylabel="feature, sorted")
-    figure.colorbar(picture, ax=image, label=r"$1 + \mathrm{scale}_1$, above its mean", pad=0.01)
+    figure.colorbar(picture, ax=image, label=f"{name}, above its mean", pad=0.01)
     dots.axhline(0, color="#999999", lw=0.8)
     for values, colour, label in ((difference(np.roll(level, F // 2)), "#b6c1d3", "loudness of another moment"), (turned_up, RIGHT, "loudness of the frame")):
-        dots.plot(factor.mean(axis=1), values, "o", ms=4, color=colour, label=label)
-    dots.set(xlabel=r"mean $1 + \mathrm{scale}_1$", ylabel="loud less quiet", title=f"block {block}, t = {t}: a dot is a feature")
+        dots.plot(knob.mean(axis=1), values, "o", ms=4, color=colour, label=label)
+    dots.set(xlabel=f"mean {name}", ylabel="loud less quiet", title=f"block {block}, t = {t}: a dot is a feature")
     dots.legend(fontsize=8)
     return write_picture(path, figure, dpi=100)
 

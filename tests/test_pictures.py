@@ -233,7 +233,7 @@ def test_adaln_picture_tells_a_feature_that_follows_loudness(generator):
 
     Model.blocks[0].adaln = Follows()
     sound = torch.sin(torch.arange(4 * RATE) * 0.1) * torch.repeat_interleave(torch.tensor([0.05, 0.5]), 2 * RATE)
-    figure = pictures.plot_adaln(None, replace(generator, model=Model()), sound)
+    figure = pictures.plot_adaln(None, replace(generator, model=Model()), sound, block=0, part="scale_1")
     image = next(axes for axes in figure.axes if axes.images).images[0].get_array()
     np.testing.assert_allclose(image[0], np.repeat([-0.35, 0.35], 40), atol=1e-6)
     np.testing.assert_allclose(image[1:], 0, atol=1e-6)
