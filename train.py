@@ -138,7 +138,7 @@ def learning_rate(step, s, peak):
 
 
 def flattened(A, rounds=5):
-    """Matrices with all their singular values brought to about one (0.7 to 1.2), A = U S V^T to nearly U V^T: [n, rows, columns] -> the same, in A's own precision.
+    """Matrices with all but the smallest of their singular values brought to about one (0.65 to 1.2), A = U S V^T to nearly U V^T: [n, rows, columns] -> the same, in A's own precision.
 
     Newton and Schulz's iteration: X + X X^T X and such odd polynomials act on each singular value s by itself, here as p(s) = 3.4445 s - 4.775 s^3 + 2.0315 s^5.
     The numbers are Jordan's: p pushes what is small up as fast as it can (3.4 times a round), and what is near one it keeps near one.
@@ -152,11 +152,11 @@ def flattened(A, rounds=5):
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon (Jordan 2024): momentum, and then a step of which all directions are equally long.
+    """Muon (Jordan 2024): momentum, and then a step of which nearly all directions are about equally long.
 
     AdamW scales each number of a gradient by itself, so in a matrix the few directions in which most examples agree rule the step. Muon takes the gradient's
-    running mean as the matrix that it is, and `flattened` makes the step go as far in the directions that few examples ask for. For matrices only (a convolution's
-    weights [W, C, kernel] are one, [W, C kernel]), and not for those that read and write poses and steps, whose rows or columns are each a number of its own meaning.
+    running mean as the matrix that it is, and `flattened` makes the step go as far in the directions that few examples ask for. For matrices only; a convolution's
+    weights [W, C, kernel] are one, [W, C kernel]. Which, is said in optimisers_of: not those that read and write poses and steps, as is usual, but the ear's, since bands of sound are much alike.
 
     params, and lr, weight_decay: as for AdamW; momentum: how much of the running mean stays at each step; dtype: what `flattened` computes in. PyTorch's own takes
     the same steps (tests/test_scripts.py), but matrix by matrix, and always in bfloat16: where a processor has to emulate that, training took eight times as long.
@@ -189,7 +189,7 @@ class Muon(torch.optim.Optimizer):
 
 def optimisers_of(model, s):
     """Muon for the matrices of the ear and the blocks, AdamW for the rest (or, with `muon` 0, for all) -> {name in last.pt: optimiser}."""
-    hidden = {name for name, p in model.named_parameters() if s.muon and p.dim() >= 2 and not name.startswith(("step", "gesture", "final"))}
+    hidden = {name for name, p in model.named_parameters() if s.muon and p.dim() >= 2 and name.startswith(("hear", "voice", "understand", "blocks"))}
     rest = [p for name, p in model.named_parameters() if name not in hidden]
     # Weight decay pulls matrices towards zero, which keeps them from growing; biases have no reason to be near zero.
     adamw = torch.optim.AdamW([dict(params=[p for p in rest if p.dim() >= 2], weight_decay=s.weight_decay), dict(params=[p for p in rest if p.dim() < 2], weight_decay=0.0)],
@@ -258,7 +258,7 @@ def main():
         if "training" not in saved:
             raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
         try:
-            before = Settings(**saved["training"]["settings"])
+            before = Settings(**dict(muon=0.0) | saved["training"]["settings"])       # a run that began before there was Muon
         except TypeError as error:                   # a setting that there is no more
             raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
         before.test = tuple(before.test)

@@ -272,6 +272,16 @@ def test_a_killed_run_resumes_to_the_same_numbers_bit_for_bit(tiny_corpus, tmp_p
     assert same(last(whole), last(killed)) and ("muon" in last(whole)["training"]) == (not also)
 
 
+def test_a_run_that_began_before_there_was_muon_goes_on_without_it(tiny_corpus, tmp_path):
+    common = ["--data", tiny_corpus, "--out", tmp_path, *TINY]
+    assert run("train.py", *common, "--steps", 20, "--muon", 0).returncode == 0
+    saved = last(tmp_path)
+    del saved["training"]["settings"]["muon"]
+    torch.save(saved, tmp_path / "last.pt")
+    done = run("train.py", "--out", tmp_path, "--resume")
+    assert done.returncode == 0, done.stderr         # its optimiser's state has been read: Muon has none in it
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tiny_corpus, tmp_path):
     process = start_training(tiny_corpus, tmp_path, 100_000, "--save-every", 50_000)
     seen = ""
@@ -652,9 +662,10 @@ def test_the_shipped_model_is_small_and_carries_no_training_state():
     assert path.stat().st_size < 5e6 and "training" not in sample.read_checkpoint(path)
 
 
-def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path):
+@pytest.mark.parametrize("muon", [0, 2])
+def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path, muon):
     """torchrun with gloo on the CPU: each takes half of every batch, and losses and weights are those of one process with all of it."""
-    common = ["--data", tiny_corpus, "--steps", 20, "--save-every", 20, *TINY, "--warmup", 5]
+    common = ["--data", tiny_corpus, "--steps", 20, "--save-every", 20, *TINY, "--warmup", 5, "--muon", muon]
     alone = run("train.py", *common, "--out", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-port", 0, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
@@ -664,8 +675,9 @@ def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path):
     assert both.stdout.count("parameters, cpu") == 1, "one of them speaks"
     one, two = last(tmp_path / "one")["training"], last(tmp_path / "two")["training"]
     assert np.allclose(one["losses"], two["losses"], rtol=2e-3) and one["losses"][0] != one["losses"][1]
-    moved = {name: (weight - one["weights"][name]).abs().max().item() for name, weight in two["weights"].items()}
-    assert max(moved.values()) < 5e-3, max(moved, key=moved.get)             # 20 steps of at most 1e-3 moved them up to 2e-2
+    apart = torch.cat([(weight - one["weights"][name]).abs().flatten() for name, weight in two["weights"].items()])
+    # 20 steps of at most 1e-3 moved them up to 2e-2. Muon makes steps of what is only rounding, in directions that no gradient asks for: there on the whole only
+    assert apart.max() < 5e-3 if muon == 0 else apart.mean() < 5e-4
 
 
 def test_a_batch_that_does_not_divide_among_the_processes_gets_one_line(tiny_corpus, tmp_path):
