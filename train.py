@@ -144,7 +144,7 @@ def flattened(A, rounds=5):
     The numbers are Jordan's: p pushes what is small up as fast as it can (3.4 times a round), and what is near one it keeps near one.
     """
     X = A.mT if A.shape[1] > A.shape[2] else A                           # [n, small, large]: the products of rows are the smaller ones
-    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)                    # no singular value is larger than one
+    X = X / (X.norm(dim=(1, 2), keepdim=True) + 1e-7)                    # no singular value is larger than one: beyond 1.3 or so the iteration would run away
     for _ in range(rounds):
         XXt = X @ X.mT                                                   # [n, small, small]
         X = torch.baddbmm(X, torch.baddbmm(XXt, XXt, XXt, beta=-4.775, alpha=2.0315), X, beta=3.4445)    # [n, small, large]
@@ -168,6 +168,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self):
+        """Moves each parameter p [rows, columns, ...] that has a gradient: p <- (1 - lr weight_decay) p - lr 0.2 sqrt(max(rows, columns)) flattened(mean), columns of all further sizes together."""
         for group in self.param_groups:
             learning = [p for p in group["params"] if p.grad is not None]
             for shape in dict.fromkeys(p.shape for p in learning):       # matrices of one shape go through the small products together
@@ -258,7 +259,7 @@ def main():
         if "training" not in saved:
             raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
         try:
-            before = Settings(**dict(muon=0.0) | saved["training"]["settings"])       # a run that began before there was Muon
+            before = Settings(**dict(muon=0.0) | saved["training"]["settings"])       # runs from before there was Muon do not have it
         except TypeError as error:                   # a setting that there is no more
             raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
         before.test = tuple(before.test)
