@@ -112,9 +112,9 @@ class Direct(DiffMotion):
     is then the pose, not what is new in it.
     """
 
-    def forward(self, x_t, t, speech, withheld=None):
+    def forward(self, x_t, t, speech, withheld=None, phase=None):
         """speech [B, F, S] -> poses [B, F, P]; x_t and t are there for their shapes only."""
-        return super().forward(torch.zeros_like(x_t), torch.zeros_like(t), speech, withheld)
+        return super().forward(torch.zeros_like(x_t), torch.zeros_like(t), speech, withheld, phase)
 
     @torch.no_grad()
     def generate(self, schedule, speech, seed=0, **sampling):

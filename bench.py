@@ -50,8 +50,8 @@ BEAT_HOURS, BEAT_FPS, BEAT_JOINTS = 76, 120, 75
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TYPES = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if data.has_bf16(DEVICE) else {})      # emulated bfloat16 is of use to nobody
 # train.py's defaults, and the paper's size; pose and speech as the puppet's and ZEGGS' are about
-SIZES = {"small": dict(pose_dim=46, speech_dim=40, width=128, depth=4, heads=4, attention_window=100),
-         "paper": dict(pose_dim=200, speech_dim=768, width=1280, depth=12, heads=16, attention_window=400)}
+SIZES = {"small": dict(pose_dim=46, speech_dim=40, width=128, depth=4, heads=4, attention_window=100, segment=40),
+         "paper": dict(pose_dim=200, speech_dim=768, width=1280, depth=12, heads=16, attention_window=400, segment=40)}
 FRAMES = 400                 # 20 s, the paper's clip
 
 
@@ -182,7 +182,7 @@ def step_times(_):
             for form, model in models.items():
                 model.to(dtype)
                 x, condition = (torch.randn(1, FRAMES, width, device=DEVICE, dtype=dtype) for width in (settings["pose_dim"], settings["width"]))
-                runs[form] = lambda model=model, x=x, ready=(model.speech_halves(condition), model.step_halves(t), model.turns(0, FRAMES)): model.denoise(x, t, *ready)
+                runs[form] = lambda model=model, x=x, ready=(model.speech_halves(condition), model.step_halves(t), model.turns(0, FRAMES), model.mask(FRAMES)): model.denoise(x, t, *ready)
             seconds = fastest_of(runs, 20 if size == "small" else 2)
             scores[f"{size} {name}"] = {form: seconds[form] for form in models} | {
                 "joint takes times as long": seconds["joint"] / seconds["split"], "product gflop/s": product_work / seconds["product"] / 1e9,
@@ -210,7 +210,7 @@ def training(_, batch=8, window=160):
             def step():
                 t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)
                 with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
-                    predicted = predict(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE))
+                    predicted = predict(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE), phase=torch.randint(40, (batch,), device=DEVICE))
                 model.zero_grad(set_to_none=True)
                 error = (eps - predicted.float()) ** 2
                 torch.mean(error / schedule.abar(t, error) ** 0.5).backward()
@@ -249,8 +249,8 @@ def samplers(_):
                                                           for name in diffmotion.SAMPLERS})
     scores["small, without guidance"] = times_real({sample.SAMPLER: lambda: diffmotion.generate(small, schedule, speech["small"][:1], sample.SAMPLER, sample.STEPS)})
     scores["small, 8 clips in a batch"] = times_real({sample.SAMPLER: lambda: diffmotion.generate(small, schedule, speech["small"], sample.SAMPLER, **settings)}, clips=8, times=2)
-    scores["small, in chunks"] = times_real({f"{chunk} frames": lambda chunk=chunk: list(diffmotion.generate_stream(small, schedule, speech["small"][:1], chunk=chunk, **settings))
-                                             for chunk in (10, 20, 50, 200)}, times=2)
+    scores["small, in chunks"] = times_real({f"{chunk} frames": lambda chunk=chunk: list(diffmotion.generate_stream(small, schedule, speech["small"][:1], chunk=chunk, segment=min(chunk, 40), **settings))
+                                             for chunk in (10, 20, 40, 200)}, times=2)
     name = "bfloat16" if data.has_bf16(DEVICE) else "float32"    # as sample.py chooses
     network = model("paper", TYPES[name])
 
@@ -335,8 +335,8 @@ def prepare_half_an_hour(folder, minutes=30, kept=3):
     for count in (minutes // 5, minutes):
         memory, start = AnonymousMemory(), time.perf_counter()
         before = memory.now()
-        corpus = data.Corpus(sounds[:count], features, mirror=True, scratch=folder).to("cpu", 160)
-        corpus.batch(8, torch.Generator())
+        corpus = data.Corpus(sounds[:count], features, mirror=True, scratch=folder, noisy=train.HEARD_NOISY).to("cpu", 160)
+        corpus.batch(8, torch.Generator(), 0.25)
         seconds = time.perf_counter() - start
         memory.stop.set()
         scores[f"{count}_minutes"] = dict(seconds=seconds, megabytes_of_memory=memory.most - before, megabytes_in_all=memory.most,
@@ -345,7 +345,7 @@ def prepare_half_an_hour(folder, minutes=30, kept=3):
     frames = BEAT_HOURS * 3600 * 20
     grown = (scores[f"{minutes}_minutes"]["megabytes_of_memory"] - scores[f"{minutes // 5}_minutes"]["megabytes_of_memory"]) / (minutes - minutes // 5)
     # on disk: motions as rotation vectors and places, then features of both
-    disk = frames * 4 * (6 * BEAT_JOINTS + corpus.codec.pose_dim + features.dim) / 1e9
+    disk = frames * 4 * (6 * BEAT_JOINTS + corpus.codec.pose_dim + (1 + train.HEARD_NOISY) * features.dim) / 1e9
     return scores | {"76_hours": dict(hours=seconds * whole / 3600, gigabytes_of_memory=(memory.most + max(0, grown) * BEAT_HOURS * 60) / 1e3, gigabytes_of_disk=disk)}
 
 

@@ -281,6 +281,28 @@ def usable_takes(pairs, skip=False):
     return good
 
 
+def in_noise(waveform, seed):
+    """waveform [samples] -> the same with noise laid over it, 0 to 30 dB below the speech.
+
+    A hiss or a rumble (its power falls by 0 to 6 dB an octave) whose level wanders, by up to 12 dB within seconds: neither a colour nor
+    a level is noise's own, and what swells need not be speech. Colour and level are drawn anew for each minute. seed: any whole number.
+    """
+    if len(waveform) > 60 * SAMPLE_RATE:
+        return torch.cat([in_noise(minute, seed + n) for n, minute in enumerate(waveform.split(60 * SAMPLE_RATE))])
+    random = torch.Generator().manual_seed(seed % 2 ** 63)
+
+    def uniform(low, high):
+        return low + (high - low) * torch.rand(1, generator=random).item()
+
+    size = 1 << (len(waveform) - 1).bit_length()                 # the next power of two: other lengths can take a Fourier transform ten times as long
+    hertz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=40)          # below it no rumble grows
+    spectrum = torch.randn(len(hertz), dtype=torch.complex64, generator=random) * hertz ** -uniform(0, 1)
+    noise = torch.fft.irfft(spectrum, size)[:len(waveform)]      # [samples]
+    marks = torch.rand(2 + int(len(waveform) / SAMPLE_RATE / uniform(0.3, 3)), generator=random) * uniform(0, 12)            # dB, one every so many seconds
+    noise = noise * 10 ** (torch.nn.functional.interpolate(marks[None, None], len(waveform), mode="linear", align_corners=True)[0, 0] / 20)
+    return waveform + noise * (waveform.square().mean() / noise.square().mean()).sqrt() * 10 ** (-uniform(0, 30) / 20)
+
+
 # ------------------------------------------------------------------------------------------------
 # Speech features, kept on disk
 # ------------------------------------------------------------------------------------------------
@@ -396,6 +418,7 @@ class Corpus:
     joints     which joints to learn, as motion.choose_joints reads it; "" for all
     mirror     draw every second window mirrored, left for right, with the same speech
     skip       leave out the takes that cannot be used, with a line for each, instead of stopping at the first
+    noisy      how many times each take is also heard with noise laid over it (see in_noise); batch draws from these as its `noise` says
     scratch    folder for what would not fit into memory, None for the system's (which may be in memory)
     cache      folder that keeps WavLM's features, or None
     poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs; pairs: the takes they are from.
@@ -403,7 +426,7 @@ class Corpus:
     batch standardises it.
     """
 
-    def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None, cache=None):
+    def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None, cache=None, noisy=0):
         if not pairs:
             raise CorpusError("no takes to train on are left beside those that are held out (in folders named test or valid, or by --test); add recordings")
         self.features, self.pairs, first = features, [], None
@@ -422,13 +445,15 @@ class Corpus:
             speech = hear_take(features, waveform, cache)
             if first is None:
                 first, motions = motion, DiskMotions(scratch, len(motion.names))
-                rows, mapped = DiskRows(scratch, features.dim), []
+                rows, mapped = DiskRows(scratch, (1 + noisy) * features.dim), []
             n = min(len(motion), len(speech))
             motions.add(replace(motion, rotations=motion.rotations[:n], positions=motion.positions[:n]))
             if speech.dtype == torch.float16:        # from the cache: on disk already
                 mapped.append(speech[:n])
             else:
-                rows.add(speech[:n].numpy())
+                # the same noise in each run, so that --resume goes on with it
+                heard = [speech] + [features(in_noise(waveform, name_hash(f"{bvh.stem} {k}"))) for k in range(noisy)]
+                rows.add(torch.cat([s[:n] for s in heard], dim=1).numpy())
             self.pairs.append((bvh, sound))
         if first is None:
             raise CorpusError(f"{pairs[0][0].parent}: none of its {len(pairs)} takes can be used; mend what the lines above name")
@@ -442,11 +467,19 @@ class Corpus:
         for motion in motions:
             poses.add(self.codec.encode(motion))
         self.pose, self.poses = poses.map()
-        self.speech, self.speeches = (None, mapped) if mapped else rows.map()
+        if mapped:
+            if noisy:
+                raise ValueError("speech from the cache is heard without noise; give noisy=0")
+            self.speech, self.speeches = None, mapped
+        else:
+            whole, takes = rows.map()
+            self.speech = whole.unflatten(1, (1 + noisy, features.dim))      # [all frames, hearings, S]
+            takes = [take.unflatten(1, (1 + noisy, features.dim)) for take in takes]         # [frames, hearings, S] each
+            self.speeches = [take[:, 0] for take in takes]                   # [frames, S] each, without noise: what the scale below is of
         self.speech_scale = speech_scale or mean_and_deviation(self.speeches)
         if self.speech is not None:
-            for speech in self.speeches:             # in place, on disk
-                speech.sub_(self.speech_scale[0]).div_(self.speech_scale[1])
+            for take in takes:                       # in place, on disk
+                take.sub_(self.speech_scale[0]).div_(self.speech_scale[1])
         self.seconds = len(self.pose) / features.fps
 
     def innovation_scale(self, memory, momentum=0.0):
@@ -461,19 +494,19 @@ class Corpus:
             total, squares = (total + total[swap] * sign) / 2, (squares + squares[swap]) / 2
         return ((squares - total.square() / max(1, count)) / max(1, count - 1)).clamp(min=0).sqrt().float()
 
-    # Up to this many bytes, the features move to the device as a whole: then a batch costs no copy. 4 GB are 160 hours of
-    # the puppet, 50 of BEAT, 14 of BEAT with WavLM; beyond it they stay on disk, and each batch is read from there.
+    # Up to this many bytes, the features move to the device as a whole: then a batch costs no copy. 4 GB are 67 hours of
+    # the puppet heard four times (in noise too), 35 of BEAT, 14 of BEAT with WavLM; beyond it they stay on disk, and each batch is read from there.
     RESIDENT = 4e9
 
     def to(self, device, frames):
         """Choose the device of the batches, and note where a window of `frames` may begin. Call it before batch()."""
         if max(map(len, self.poses)) < frames:
-            raise CorpusError(f"every take is shorter than a training window of {frames} frames; give a smaller --window, and an --attention-window of at most that")
+            raise CorpusError(f"every take is shorter than a training window of {frames} frames; give a smaller --window, and an --attention-window and a --segment of at most that")
         self.device, self.frames = device, frames
         # Speech in the cache stays there: it is standardised window by window, in batch
         if 4 * (self.pose.numel() + (0 if self.speech is None else self.speech.numel())) < self.RESIDENT:
             self.pose = self.pose.to(device)                                                 # [all frames, P]
-            self.speech = None if self.speech is None else self.speech.to(device)            # [all frames, S]
+            self.speech = None if self.speech is None else self.speech.to(device)            # [all frames, hearings, S]
         starts, first, self.firsts = [], 0, []
         for pose in self.poses:
             self.firsts.append(first)
@@ -483,19 +516,24 @@ class Corpus:
         self.openings = torch.stack([s[0] for s in starts if len(s)])
         return self
 
-    def batch(self, size, generator):
-        """`size` windows drawn at random (CPU generator) -> pose [B, F, P], speech [B, F, S].
+    def batch(self, size, generator, noise=0.0):
+        """`size` windows drawn at random (CPU generator) -> pose [B, F, P], speech [B, F, S], a share `noise` of them as heard in noise, which takes a corpus that was heard so (ValueError).
 
         One in eight is the beginning of a take, so that the model learns how one begins: elsewhere a
         window may open in the middle of a gesture.
         """
-        start = self.starts[torch.randint(len(self.starts), (size,), generator=generator)]
+        if noise and (self.speech is None or self.speech.shape[1] == 1):
+            raise ValueError("no take was heard in noise; give Corpus noisy=1 or more")
+        start = self.starts[torch.randint(len(self.starts), (size,), generator=generator)]   # [B]
         opening = self.openings[torch.randint(len(self.openings), (size,), generator=generator)]
         start = torch.where(torch.rand(size, generator=generator) < 1 / 8, opening, start)
         at = send(start[:, None] + torch.arange(self.frames), self.pose.device)              # [B, F]
         pose = send(self.pose[at], self.device)                                              # [B, F, P]
         if self.speech is not None:
-            speech = send(self.speech[at], self.device)                                      # [B, F, S]
+            hearing = torch.zeros(size, dtype=torch.long)
+            if noise:                                # only then: without it the draws stay what they were
+                hearing = torch.randint(1, self.speech.shape[1], (size,), generator=generator) * (torch.rand(size, generator=generator) < noise)
+            speech = send(self.speech[at, send(hearing, self.speech.device)[:, None]], self.device)          # [B, F, S]
         else:
             windows = []
             for n in start.tolist():

@@ -4,7 +4,7 @@ The paper is "Audio is all in one: speech-driven gesture synthetics using WavLM 
 (arXiv 2308.05995). This file is all of it but the data; read it from top to bottom:
 
     1. NoiseSchedule     how a pose dissolves into noise, and the one step back           (DDPM)
-    2. DiffMotion        the network that sees the noise: an adaLN causal transformer
+    2. DiffMotion        the network that sees the noise: an adaLN transformer, causal from segment to segment
     3. samplers          from noise to motion: DDPM, DDIM, DPM-Solver++(2M)
     4. generate          noise per frame, guidance, one clip at once or an endless stream
 
@@ -111,6 +111,7 @@ class DiffMotionConfig:
     momentum: float = 0.0         # share of the last change that is not news either: 0, a pose is expected to stay as it was
     speech_layers: int = 1        # L > 1: the speech brings L layers of S features side by side; see DiffMotion.mix_layers
     answer: str = "v"             # what the last layer gives: "v" (ours) or "eps" (the paper's): see NoiseSchedule.eps_from_v
+    segment: int = 1              # frames that all see each other, also those after them: see sliding_causal_mask; 1 is the paper
 
 
 class AdaLN(nn.Module):
@@ -173,18 +174,27 @@ def rotate(x, turn):
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
 
 
-def sliding_causal_mask(queries, keys, window, device=None):
+def sliding_causal_mask(queries, keys, window, device=None, segment=1, phase=None):
     """[queries, keys] bool: may this frame look at that one? Queries are the last `queries` of the `keys` frames.
 
-    Yes, if that frame is not later, and is one of the last `window` including this one.
+    A frame sees all of its own segment, and the last `window` frames up to itself. The first query begins a segment; or in the
+    windows of training, with `phase` [B], it is the segment's frame of that number, from 0: [B, 1, queries, keys].
+
+    With segments of one frame nobody looks ahead, as in the paper, and that has a price. The samplers want E[eps_n | all of x_t]. The noisy frames after n
+    know something about frame n, so E[eps_n | x_t up to n] is another number, and what is drawn with it is not what was learnt: movement that no speech
+    explains comes out too small where it is slow, and too large where it is fast. For the best denoiser of a hand that wanders with periods of some
+    3 s this is closed form (tests/test_diffmotion.py): within 0.8 s it strays 0.71 as far as it should, in segments of 2 s 0.88 as far, and where
+    all see all 0.97. And since nothing looks beyond the end of its segment, speech can still be endless.
     """
-    query = torch.arange(keys - queries, keys, device=device)[:, None]       # [queries, 1]
-    key = torch.arange(keys, device=device)[None]                            # [1, keys]
-    return (key <= query) & (key > query - window)
+    query = torch.arange(queries, device=device)[:, None]                    # [queries, 1]
+    key = torch.arange(queries - keys, queries, device=device)[None]         # [1, keys]
+    within = 0 if phase is None else phase[:, None, None, None]              # 0 or [B, 1, 1, 1]
+    own = (key + within) // segment == (query + within) // segment           # [queries, keys] or [B, 1, queries, keys]
+    return own | (key <= query) & (key > query - window)
 
 
 class Block(nn.Module):
-    """Attention over the past, then a two-layer network on each frame; adaLN modulates and gates both halves.
+    """Attention over the past and the segment, then a two-layer network on each frame; adaLN modulates and gates both halves.
 
         x = x + gate_1 * Attention(LayerNorm(x) * (1 + scale_1) + shift_1)
         x = x + gate_2 * MLP(LayerNorm(x) * (1 + scale_2) + shift_2)
@@ -206,7 +216,7 @@ class Block(nn.Module):
         speech      adaLN's half that depends on the speech alone, from AdaLN.speech_half: [B, F, 6 W], joint [B, F, W]
         step        the half that depends on the diffusion step alone, from AdaLN.step_half: [B or 1, 6 W], joint [B or 1, W]
         turn        (cos, sin) [F, 1, D/2] each, of the frames' places in the clip, from turns, in the type of x
-        mask        [F, past + F] bool: which frames see which; None: each sees itself and all before it
+        mask        from DiffMotion.mask, [F, past + F] or [B, 1, F, past + F] bool: which frames see which; None: each sees itself and all before it
         cache       a dict that holds the keys and values of the frames before these, or None
         """
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.adaln(speech, step)
@@ -226,7 +236,7 @@ class Block(nn.Module):
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             # The same by hand: two matrix products in bfloat16 take half the time of the fused kernel, forwards and backwards
             mask = sliding_causal_mask(F, F, self.window) if mask is None else mask
-            hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)   # [F, past + F]
+            hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)   # as the mask
             scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(2, 3) + hidden               # [B, heads, F, past + F]
             y = scores.softmax(dim=-1) @ v                                                   # [B, heads, F, D]
         else:
@@ -265,7 +275,7 @@ def news(pose, memory, momentum=0.0):
 class DiffMotion(nn.Module):
     """eps = model(x_t [B, F, P], t [B], speech [B, F, S]): the noise in x_t, for every frame at once.
 
-    Frame n of the answer depends on frames <= n of x_t, and on speech up to `speech_reach` frames ahead.
+    Frame n of the answer depends on x_t up to the end of its segment, and on speech up to `speech_reach` frames beyond that.
     schedule: how much noise there is in x_t at step t, the NoiseSchedule that it is trained with; without one, DDPM's.
     """
 
@@ -277,6 +287,8 @@ class DiffMotion(nn.Module):
             raise ValueError(f"width {W} does not divide into {config.heads} heads of even size")
         if config.answer not in ("v", "eps"):
             raise ValueError(f"the network answers 'v' or 'eps', not {config.answer!r}")
+        if not isinstance(config.segment, int) or config.segment < 1:
+            raise ValueError(f"a segment has 1 frame or more, not {config.segment!r}")
         if config.speech_layers > 1:                             # equal shares at first
             self.layer_shares = nn.Parameter(torch.zeros(config.speech_layers))
         # Condition encoder, behind WavLM or mel: what is said around a frame, and by what voice. See encode_speech.
@@ -307,7 +319,8 @@ class DiffMotion(nn.Module):
             u_0 = pose_0,   u_n = news_n / innovation_scale, with the news as in the function `news`
 
         Why not the poses themselves: neighbouring poses are nearly equal, so the noisy frames after a frame hold information about it,
-        which a causal network cannot use. The less the news of neighbouring frames have in common, the less is lost by not looking ahead.
+        which a network that does not look ahead cannot use. The less the news of neighbouring frames have in common, the less is lost by that
+        (and at a segment's end nobody looks ahead, see sliding_causal_mask).
         It also stops the jitter: an error in u_n is smoothed by `poses`.
         (It is the same as diffusing the poses with noise that is correlated from frame to frame; memory 0 is the paper.)
         """
@@ -332,13 +345,16 @@ class DiffMotion(nn.Module):
             x = torch.where(age >= 0, share ** age.clamp(min=0).float(), 0.0) @ x        # [F, F] @ [B, F, P]
         return x
 
-    def forward(self, x_t, t, speech, withheld=None):
+    def forward(self, x_t, t, speech, withheld=None, phase=None):
         """x_t [B, F, P], t [B] ints, speech [B, F, S] -> eps [B, F, P].
 
         withheld [B] bool: these clips get the learned vector `no_speech` in place of their condition. In training a share of the windows does,
         so that the network can also answer without speech; generate_stream says what for.
+        phase [B] ints: the place of each clip's first frame in its segment, 0 by default: training begins anywhere. (The last segment may break off, as in
+        training; generate fills it up.)
         """
-        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)), self.step_halves(t), self.turns(0, x_t.shape[1]))
+        F = x_t.shape[1]
+        return self.denoise(x_t, t, self.speech_halves(self.encode_speech(speech, withheld)), self.step_halves(t), self.turns(0, F), self.mask(F, phase=phase))
 
     def mix_layers(self, speech):
         """All layers of a speech model, [B, F, L S] -> their weighted sum [B, F, S]. Speech of S features was mixed before,
@@ -409,13 +425,22 @@ class DiffMotion(nn.Module):
         """(cos, sin) of the frames from start to stop in the clip, for rotate: [F, 1, D/2] each."""
         return turns(torch.arange(start, stop, device=self.no_speech.device), self.config.width // self.config.heads)
 
-    def denoise(self, x_t, t, speech, step, turn, cache=None):
+    def mask(self, frames, past=0, segment=None, phase=None):
+        """Which of `frames` frames see which, and which of the `past` frames before them: [F, past + F], or with phase [B] [B, 1, F, past + F], see
+        sliding_causal_mask. None: each sees itself and all before it. segment: None for the one that the network was trained with."""
+        segment, window = self.config.segment if segment is None else segment, self.config.attention_window
+        if segment == 1 and not past and frames <= window:       # plain causal attention has the faster kernel
+            return None
+        return sliding_causal_mask(frames, past + frames, window, self.no_speech.device, segment, phase)
+
+    def denoise(self, x_t, t, speech, step, turn, mask, cache=None):
         """One pass. x_t float32 [B, F, P], t [B] -> eps float32 [B, F, P], whatever the type of the weights.
 
         All that a pass can be given ready-made it is given, since a sampler makes many:
         speech      from speech_halves, of the B clips: once a clip
         step        from step_halves, of t [B], or of one t that is everybody's: once for all steps
         turn        from turns, of these F frames: once a clip
+        mask        from mask: once a clip, or a chunk of a stream
         cache       for a stream: a dict, empty at first and kept between the chunks of one diffusion step. It holds all that later
                     frames can still see of earlier ones
         """
@@ -423,17 +448,11 @@ class DiffMotion(nn.Module):
         # A one beside each frame: the padding before the first has none, so that the network knows where a clip begins.
         x = fun.pad(x_t.to(self.no_speech.dtype), (0, 1), value=1.0)         # [B, F, P + 1]
         before = x.new_zeros(x.shape[0], reach, x.shape[2])      # nothing comes before the first frame
-        past = 0
         if cache is not None:
             before = cache.get("x_t", before)
             cache["x_t"] = torch.cat([before, x], dim=1)[:, F:].clone()      # [B, kernel - 1, P + 1]
-            past = cache.get("past", 0)              # frames whose keys and values are remembered
-            cache["past"] = min(past + F, self.config.attention_window - 1)
         x = self.gesture(torch.cat([before, x], dim=1))                  # [B, F, W]
         turn = [z.to(x.dtype) for z in turn]
-        mask = None                                  # None: plain causal attention, which has the faster kernel
-        if past or F > self.config.attention_window:
-            mask = sliding_causal_mask(F, past + F, self.config.attention_window, x.device)
         for n, block in enumerate(self.blocks):
             x = block(x, speech[n], step[n], turn, mask, None if cache is None else cache.setdefault(n, {}))
         shift, scale = self.final_adaln(speech[-1], step[-1])
@@ -562,23 +581,26 @@ def in_chunks(pieces, chunk):
         yield held
 
 
-def conditions(model, pieces):
-    """Pieces of speech [B, n_i, S] -> their conditions [B, m_i, W], each as soon as the speech ahead of it was heard."""
+def conditions(model, pieces, segment=1):
+    """Pieces of speech [B, n_i, S] -> their conditions [B, m_i, W], each as soon as the speech ahead of it was heard; the last segment is filled up with the sound of nothing."""
     cache, frames = {}, 0
     for piece in pieces:
         frames += piece.shape[1]
         yield model.encode_speech(piece, cache=cache)
     if frames == 0:
         raise ValueError("there is no speech to gesture to: not one frame came")
-    yield model.encode_speech(piece.new_zeros(len(piece), model.config.speech_reach, piece.shape[2]), cache=cache)
+    yield model.encode_speech(piece.new_zeros(len(piece), model.config.speech_reach + -frames % segment, piece.shape[2]), cache=cache)
 
 
 @torch.no_grad()
-def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter):
+def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter, segment=None):
     """Motion for speech [B, F, S], in pieces [B, chunk, P] (the last one shorter); joined, they equal generate().
 
-    Nothing looks ahead in the motion, so a chunk needs of the past only what its network passes saw of it: for each
+    Nothing looks beyond its segment in the motion, so a chunk of whole segments needs of the past only what its network passes saw of it: for each
     of the `steps` passes the keys and values of the last attention_window frames. Memory does not grow with F.
+
+    segment: how many frames see each other, None for what the network was trained with. Shorter chunks need shorter ones; the network knows how
+    frames near a segment's end fare, and that is what all are then, or nearly so.
 
     speech may also be an iterator of consecutive pieces [B, n_i, S] of any lengths, so that it need not be in memory either, or
     need not have been spoken yet: a chunk is made as soon as it and the `speech_reach` frames after it are there.
@@ -588,27 +610,39 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
     the model as trained, more follows the speech more strictly; anything but 1 costs a second pass, made in the same batch.
 
     seed: see FrameNoise. The network computes in the type of its weights, the samplers in float32.
+
+    ValueError: a sampler or a number of steps that there is not, another schedule than the network was trained with, a chunk that is no whole number of
+    segments, or no speech at all.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {sampler!r}")
     if schedule.settings() != model.schedule.settings():
         raise ValueError(f"the network was trained with {model.schedule.settings()}, not with {schedule.settings()}: it would take its answers for others")
-    guided, before, start = guidance != 1, None, 0
+    segment = model.config.segment if segment is None else segment
+    if segment < 1 or chunk % segment:
+        raise ValueError(f"a chunk of {chunk} frames does not hold whole segments of {segment}")
+    guided, before, start, heard = guidance != 1, None, 0, 0
     dtype, device = model.no_speech.dtype, model.no_speech.device
     grid = torch.tensor(time_grid(schedule.num_steps, steps), pin_memory=device.type == "cuda").to(device, non_blocking=True)            # [steps]
     step_halves = model.step_halves(grid)                        # [steps, parts W or W] each
     whole = isinstance(speech, torch.Tensor) and speech.shape[1] <= chunk
     caches = [None if whole else {} for _ in range(steps)]
-    pieces = speech.split(chunk, dim=1) if isinstance(speech, torch.Tensor) else speech
-    for here in in_chunks(conditions(model, (piece.to(dtype) for piece in pieces)), chunk):  # [B, chunk, W]
+
+    def pieces():
+        nonlocal heard
+        for piece in speech.split(chunk, dim=1) if isinstance(speech, torch.Tensor) else speech:
+            heard += piece.shape[1]
+            yield piece.to(dtype)
+
+    for here in in_chunks(conditions(model, pieces(), segment), chunk):      # [B, chunk, W]
         B, F, _ = here.shape
         if guided:
             here = torch.cat([here, model.no_speech.expand_as(here)])        # [2B, chunk, W]
-        speech_halves, turn = model.speech_halves(here), model.turns(start, start + F)
+        speech_halves, turn, mask = model.speech_halves(here), model.turns(start, start + F), model.mask(F, min(start, model.config.attention_window - 1), segment)
 
         def predict_eps(x_t, t, k):
             step = [half if half is None else half[k:k + 1] for half in step_halves]         # None: plain layer norm, a baseline, has no such half
-            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, grid[k].expand(len(here)), speech_halves, step, turn, caches[k])   # [B or 2B, chunk, P]
+            eps = model.denoise(torch.cat([x_t, x_t]) if guided else x_t, grid[k].expand(len(here)), speech_halves, step, turn, mask, caches[k])     # [B or 2B, chunk, P]
             if guided:
                 eps_speech, eps_none = eps.chunk(2)                      # [B, chunk, P] each
                 eps = eps_none + guidance * (eps_speech - eps_none)
@@ -617,14 +651,15 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         noise = FrameNoise(seed, B, start, start + F, model.config.pose_dim, here.device)
         poses = model.poses(SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress), before)
         before, start = torch.cat([poses[:, :1] if before is None else before, poses], dim=1)[:, -2:], start + F
-        yield poses
+        yield poses[:, :F - max(0, start - heard)]   # [B, F, P], at the end without what filled up the last segment
 
 
-def generate(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter):
+def generate(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter, segment=None):
     """Motion for speech [B, F, S] -> standardised pose features [B, F, P]. `steps` counts network passes.
 
-    Up to four attention windows all frames are made at once, as in the paper; beyond, in chunks that give the same
-    result, because the attention's mask would grow with the square of the length.
+    Up to four attention windows, in whole segments, all frames are made at once, as in the paper; beyond, in chunks that give the same
+    result, because the attention's mask would grow with the square of the length. The arguments, and what raises ValueError, are those of generate_stream.
     """
-    chunk = 4 * model.config.attention_window
-    return torch.cat(list(generate_stream(model, schedule, speech, sampler, steps, guidance, seed, chunk, progress)), dim=1)
+    segment = model.config.segment if segment is None else segment
+    chunk = max(1, 4 * model.config.attention_window // segment) * segment
+    return torch.cat(list(generate_stream(model, schedule, speech, sampler, steps, guidance, seed, chunk, progress, segment)), dim=1)

@@ -40,12 +40,13 @@ from wavlm_loader import SAMPLE_RATE
 SHIPPED = HERE / "pretrained" / "puppet.pt"
 RUNS = Path("runs/experiments")
 
-# What is trained: name -> (label, arguments of train.py). All see the same number of windows, with the same optimiser, AdamW as in the paper
-# (what train.py's Muon does for the default model, joint and MFCC is in results/README.md, chapter 2). Sizes are equal
+# What is trained: name -> (label, arguments of train.py, beside PAPERS). All see the same number of windows, with the same optimiser, AdamW as in the paper,
+# no frame looks ahead, and no speech is heard in noise (what Muon, segments and noise do for the default model, and some for others, is in results/README.md, chapter 2). Sizes are equal
 # within 10% (tests/test_experiments.py). adaLN spends half of its weights on modulation, so plain layer norm gets twice the blocks for
 # them, and needs 1.3 times the time for a step; the joint form gets 5 blocks instead of 4. Where this is unfair: the learning rate
 # was chosen for the default model alone, and no baseline was tuned; "no speech" keeps its ears, idle, within its number of weights; and the ear for
 # WavLM's 768 numbers a frame has 3.2 M weights more than MFCC's, which makes those two models 2.6 times as large as the others.
+PAPERS = "--muon 0 --segment 1 --noise 0"
 MODELS = {
     "split": ("adaLN, split (ours)", ""),
     "joint": ("adaLN, joint (the paper's)", "--adaln joint --depth 5"),
@@ -83,7 +84,7 @@ def trained(name, arguments, seed, args, folder=None):
     """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed). None: it would
     have to be trained, and --no-training says not to."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
-    what, kept = f"--data {folder or corpus()} --muon 0 {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
+    what, kept = f"--data {folder or corpus()} {PAPERS} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
     usual = {setting: value for setting, value in asdict(Settings()).items() if setting not in ("steps", "batch", "seed", *HERE_AND_NOW)}
     asked = f"{what}\nand by default {json.dumps(usual)}"        # a model of other defaults is another model
     if kept.exists() and kept.read_text() != asked:
@@ -413,7 +414,7 @@ SPOKEN = "4 8 15 16 23 42. 108. 3 1 4 1 5 9 2 6. 27 18 28. 77 12 90. 1 2 3 4 5 6
 
 
 def unfamiliar(args):
-    """What does it do with speech that it never heard the like of? The shipped model; the strokes are asked for where they were in the original."""
+    """What does it do with sound that it never, or in training seldom, heard the like of? The shipped model (of noise it has heard some); the strokes are asked for where they were in the original."""
     truth, waveforms, answers = takes_of(corpus())
     speed = {"1.25 times as fast": 1.25, "0.8 times as fast": 0.8}
     for label, change in UNFAMILIAR.items():
@@ -559,7 +560,7 @@ def experiment(name, args):
     training = dict(checkpoint="pretrained/puppet.pt") if name in ("samplers", "guidance", "longer", "unfamiliar") else dict(steps=args.steps, batch=args.batch)
     fewest = min(len(row["made"]) for row in rows if row.get("made"))
     seeds = args.seeds if fewest == len(args.seeds) else f"{fewest} of {args.seeds}"         # --no-training found fewer models
-    report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)
+    report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, beside=PAPERS if "steps" in training else None, device=args.device)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(report, indent=1) + "\n")
     draw(args.out / f"{name}.png", question, kind, rows)

@@ -232,18 +232,20 @@ def walk_back(generator, speech, steps=50, guidance=1.2, seed=0):
     each pass, so a network that takes notes is enough.
     """
     model, schedule, notes = generator.model, generator.schedule, []
-    condition = model.encode_speech(speech)                      # [1, F, W]
-    turn, speech_halves = model.turns(0, speech.shape[1]), model.speech_halves(torch.cat([condition, model.no_speech.expand_as(condition)]))
+    F = speech.shape[1]
+    speech = torch.nn.functional.pad(speech, (0, 0, 0, -F % model.config.segment))           # [1, whole segments, S], as generate has it
+    condition = model.encode_speech(speech)                      # [1, whole segments, W]
+    turn, mask, speech_halves = model.turns(0, speech.shape[1]), model.mask(speech.shape[1]), model.speech_halves(torch.cat([condition, model.no_speech.expand_as(condition)]))
 
     def predict_eps(x_t, t, k):
-        notes.append((t, model.poses(x_t)[0]))
+        notes.append((t, model.poses(x_t)[0, :F]))
         t = torch.tensor([t, t], device=x_t.device)
-        spoken, silent = model.denoise(torch.cat([x_t, x_t]), t, speech_halves, model.step_halves(t), turn).chunk(2)
+        spoken, silent = model.denoise(torch.cat([x_t, x_t]), t, speech_halves, model.step_halves(t), turn, mask).chunk(2)
         return silent + guidance * (spoken - silent)
 
     noise = FrameNoise(seed, 1, 0, speech.shape[1], model.config.pose_dim, speech.device)
     x0 = SAMPLERS["ddim"](predict_eps, schedule, noise(), steps, noise)
-    return notes + [(-1, model.poses(x0)[0])]
+    return notes + [(-1, model.poses(x0)[0, :F])]
 
 
 def held(codec, pose):
@@ -418,7 +420,7 @@ def overhear(model, layers, x_t, t, speech):
 def attention_weights(model, x_t, t, speech):
     """softmax(q k^T / sqrt(D)) of every block for x_t [B, F, P], t [B], speech [B, F, S] -> [depth, B, heads, F, F]; rows sum to 1."""
     (B, F, _), heads, D = x_t.shape, model.config.heads, model.config.width // model.config.heads
-    seen = sliding_causal_mask(F, F, model.config.attention_window, x_t.device)              # [F, F]
+    seen = sliding_causal_mask(F, F, model.config.attention_window, x_t.device, model.config.segment)    # [F, F]
     weights = []
     for qkv in overhear(model, [block.qkv for block in model.blocks], x_t, t, speech):
         q, k = rotate(qkv.float().view(B, F, 3, heads, D).permute(2, 0, 1, 3, 4)[:2], model.turns(0, F)).transpose(2, 3)     # [B, heads, F, D] each
@@ -436,7 +438,7 @@ def plot_attention(path, weights, frame, fps, waveform=None):
     if waveform is not None:
         draw_sound(above, waveform, F / fps)
     above.axvline((frame + 0.5) / fps, color=RIGHT)
-    above.set(yticks=[], title=f"where frame {frame} looks: causal, so never to its right")
+    above.set(yticks=[], title=f"where frame {frame} looks: to its right only as far as its segment goes")
     picture = axes.imshow(rows, aspect="auto", cmap="magma", vmin=0, vmax=np.quantile(rows[rows > 0], 0.99), extent=(0, F / fps, depth * heads, 0), interpolation="nearest")
     axes.set(xlabel="seconds", ylabel="head", yticks=[heads * (n + 0.5) for n in range(depth)], yticklabels=[f"block {n}" for n in range(depth)])
     for n in range(1, depth):
@@ -488,7 +490,8 @@ def plot_adaln(path, generator, waveform, t=200, block=2, part="gate_2"):
     for values, colour, label in ((difference(np.roll(level, F // 2)), "#b6c1d3", "loudness of another moment"), (turned_up, RIGHT, "loudness of the frame")):
         dots.plot(knob.mean(axis=1), values, "o", ms=4, color=colour, label=label)
     dots.set(xlabel=f"mean {name}", ylabel="loud less quiet", title=f"block {block}, t = {t}: a dot is a feature")
-    dots.legend(fontsize=8)
+    dots.margins(y=0.2)                              # room for the legend, which must not hide a dot
+    dots.legend(fontsize=8, loc="upper right")
     return write_picture(path, figure, dpi=100)
 
 

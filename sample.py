@@ -47,7 +47,7 @@ LEAD = 40
 BF16_WIDTH = 256
 BATCH_FRAMES = 8000          # frames in a batch of several files, with the padding: 100 MB of activations at the small size
 STREAM_CHUNK = 200           # frames made at once: 10 s; smaller chunks cost more a frame, larger ones memory
-LIVE_CHUNK = 10              # the same where somebody waits for them: 0.5 s
+LIVE_CHUNK = 10              # the same where somebody waits for them: 0.5 s. They see no farther ahead than that, so the motion is a little worse: see results/README.md
 
 
 # ------------------------------------------------------------------------------------------------
@@ -77,7 +77,7 @@ class Generator:
             yield self.model.mix_layers(((piece.float() - mean) / deviation).to(self.device))[None]
 
     def __call__(self, speech, **settings):
-        """Speech features [B, F, S] -> B Motions. settings: sampler, steps, guidance, seed, progress of diffmotion.generate."""
+        """Speech features [B, F, S] -> B Motions. settings: sampler, steps, guidance, seed, progress, segment of diffmotion.generate."""
         return [self.codec.decode(pose) for pose in self.poses(speech, **settings)]
 
     def poses(self, speech, **settings):
@@ -90,7 +90,7 @@ class Generator:
     def together(self, speeches, seeds, **settings):
         """Speech features [1, F_i, S], n of them, of any lengths, and n seeds -> n Motions, each the one that it would be alone.
 
-        Short clips are padded with zeros, which is what a clip by itself hears behind its end; and motion looks at nothing that comes after.
+        Short clips are padded with zeros, which is what a clip by itself hears behind its end, and fills up its last segment with; and motion looks at nothing beyond its segment.
         """
         if hasattr(self.model, "generate"):          # two baselines, which know nothing of seeds in a batch
             return [self(speech, seed=seed, **settings)[0] for speech, seed in zip(speeches, seeds)]
@@ -104,11 +104,17 @@ class Generator:
             yield piece if n else torch.cat([piece[:, :1].expand(-1, LEAD, -1), piece], dim=1)
 
     def stream(self, pieces, chunk, **settings):
-        """Pieces of features [n, L S], as they are heard -> Motions of `chunk` frames, the first of fewer, each of which goes on where the last one stopped."""
+        """Pieces of features [n, L S], as they are heard -> Motions of `chunk` frames, the first of fewer, each of which goes on where the last one stopped.
+
+        Chunks shorter than the model's segments are segments of their own: their frames see less far ahead than the model could.
+        """
         if hasattr(self.model, "generate"):
             raise CheckpointError("this baseline makes a motion as a whole or frame by frame, not in chunks; leave --stream and --live out")
+        segment = min(chunk, self.model.config.segment)
+        if chunk % segment:
+            raise CheckpointError(f"--chunk {chunk}: in this model {segment} frames see each other; give a multiple of {segment}, or fewer")
         start, lead = None, LEAD
-        for poses in diffmotion.generate_stream(self.model, self.schedule, self.led(pieces), chunk=chunk, **settings):
+        for poses in diffmotion.generate_stream(self.model, self.schedule, self.led(pieces), chunk=chunk, segment=segment, **settings):
             pose = finite(poses)[0, lead:]                       # [chunk, P]; as long as the lead lasts, what is left of it
             lead = max(0, lead - poses.shape[1])
             if not len(pose):
@@ -186,7 +192,7 @@ class Replayed:
     """DiffMotion.denoise as a CUDA graph: the launches of a pass, several hundred, are recorded once and handed to the GPU as one.
 
     Started one by one from Python they take longer than the GPU needs to do them. A graph reads and writes the same memory at each replay, so
-    what a pass is given is copied there: x_t, t and the step's halves each time, the speech's halves once a clip. A new shape is recorded anew, which
+    what a pass is given is copied there: x_t, t and the step's halves each time, the speech's halves and the mask once a clip. A new shape is recorded anew, which
     costs two passes.
     The answer is good until the next pass. Passes with a cache, which is another one in each chunk, are made the plain way.
     """
@@ -194,20 +200,22 @@ class Replayed:
     def __init__(self, denoise):
         self.denoise, self.graph, self.clip = denoise, None, None
 
-    def __call__(self, x_t, t, speech, step, turn, cache=None):
+    def __call__(self, x_t, t, speech, step, turn, mask, cache=None):
         """As DiffMotion.denoise: x_t [B, F, P], t [B] -> eps [B, F, P]."""
         if cache is not None:
-            return self.denoise(x_t, t, speech, step, turn, cache)
-        if self.graph is None or x_t.shape != self.x_t.shape:
+            return self.denoise(x_t, t, speech, step, turn, mask, cache)
+        if self.graph is None or x_t.shape != self.x_t.shape or getattr(mask, "shape", None) != getattr(self.mask, "shape", None):
             self.x_t, self.t = x_t.clone(), t.clone()
             self.speech, self.step = ([half if half is None else half.clone() for half in halves] for halves in (speech, step))
-            self.turn = turn                                     # of one shape there is but one: without a cache a clip begins at 0
-            self.denoise(self.x_t, self.t, self.speech, self.step, turn)     # what is done but once, as compiling, must not be recorded
+            self.turn, self.mask = turn, None if mask is None else mask.clone()          # of one shape there is but one turn: without a cache a clip begins at 0
+            self.denoise(self.x_t, self.t, self.speech, self.step, turn, self.mask)      # what is done but once, as compiling, must not be recorded
             self.graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self.graph):
-                self.eps = self.denoise(self.x_t, self.t, self.speech, self.step, turn)
+                self.eps = self.denoise(self.x_t, self.t, self.speech, self.step, turn, self.mask)
         if speech is not self.clip:
             self.copy(self.speech, speech)
+            if mask is not None:
+                self.mask.copy_(mask)
             self.clip = speech
         self.copy(self.step, step)
         self.x_t.copy_(x_t)
@@ -396,6 +404,11 @@ def stream_file(generator, name, path, chunk, **settings):
 PIPE_BLOCK = 800             # samples read at once: 50 ms, a frame
 
 
+def in_segments(frames, segment):
+    """So many frames, rounded up to whole segments; fewer than one stay as they are."""
+    return frames if frames < segment else -(-frames // segment) * segment
+
+
 def stream_pipe(generator, pipe, bvh, chunk, **settings):
     """--live: raw 16 kHz 16-bit little-endian mono PCM from `pipe` -> frames, appended to the BvhStream `bvh` as they are ready.
 
@@ -444,7 +457,7 @@ def parse():
     parser.add_argument("--stream", action="store_true", help="for recordings of any length: constant memory, STEM.bvh grows as it is made, no page and no picture")
     parser.add_argument("--live", action="store_true", help="gesture to what comes in on standard input, raw 16 kHz 16-bit little-endian mono PCM, into OUT/live.bvh (then live-2.bvh, ...), "
                         "which grows; with --out - to standard output. Not with WavLM")
-    parser.add_argument("--chunk", type=int, help=f"frames made at once by --stream (default: {STREAM_CHUNK}) and --live (default: {LIVE_CHUNK}, 0.5 s: less is sooner and costs more)")
+    parser.add_argument("--chunk", type=int, help=f"frames made at once by --stream (default: {STREAM_CHUNK}) and --live (default: {LIVE_CHUNK}, 0.5 s: less is sooner and costs more); whole segments of the model (40 frames in the shipped one), or less than one, which then sees less far ahead")
     parser.add_argument("--checkpoint", default=HERE / "pretrained" / "puppet.pt", type=Path, help="a model that train.py wrote (default: the shipped puppet)")
     parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
     parser.add_argument("--sampler", default=SAMPLER, choices=list(diffmotion.SAMPLERS), help="how noise becomes motion (default: %(default)s)")
@@ -523,20 +536,20 @@ def main():
         return view(sys.argv[2:])
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision, args.compile)
-    settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance, seed=args.seed)
+    settings, segment = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance, seed=args.seed), generator.model.config.segment
     if args.live and str(args.out) == "-":
-        return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or LIVE_CHUNK, **settings)
+        return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or in_segments(LIVE_CHUNK, segment), **settings)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.live:
         taken = {path.stem for path in args.out.glob("live*.bvh")}           # nobody can play the same again: nothing is replaced
         with BvhStream(args.out / f"{free_stem(Path('live.bvh'), taken, args.out)}.bvh") as bvh:
-            return stream_pipe(generator, sys.stdin.buffer, bvh, args.chunk or LIVE_CHUNK, **settings)
+            return stream_pipe(generator, sys.stdin.buffer, bvh, args.chunk or in_segments(LIVE_CHUNK, segment), **settings)
     taken, waiting, failed = set(), [], 0
     for name in map(Path, args.audio):
         try:
             if args.stream:
                 stem = free_stem(name, taken, args.out)
-                stream_file(generator, name, args.out / f"{stem}.bvh", args.chunk or STREAM_CHUNK, **settings)
+                stream_file(generator, name, args.out / f"{stem}.bvh", args.chunk or in_segments(STREAM_CHUNK, segment), **settings)
                 taken.add(stem)
                 continue
             waveform = load_audio(name)

@@ -57,7 +57,8 @@ class Settings:
     width: int = 128                # 1280 for the paper's size, with --depth 12 --heads 16
     depth: int = 4                  # transformer blocks
     heads: int = 4                  # attention heads
-    attention_window: int = 100     # frames that a frame sees, itself and those before it; at most --window, so that it is used as it was trained
+    attention_window: int = 100     # frames that a frame sees, itself and those before it, beside its segment; at most --window, so that it is used as it was trained
+    segment: int = 40               # frames that all see each other, 2 s, also those after them; at most --window. 1 is the paper, where a frame sees only the past: see sliding_causal_mask
     adaln: str = "split"            # "joint" is the paper's form: see AdaLN in diffmotion.py
     answer: str = "v"               # what the network answers; "eps", the noise itself, is the paper's: see NoiseSchedule.eps_from_v
     loss_power: float = 0.5         # the squared error of the noise is divided by abar to this power: 0 is the paper's loss, 1 is the squared error of v
@@ -67,6 +68,7 @@ class Settings:
     clip: float = 0.5               # gradient norm is clipped here (the authors' value)
     weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
     ema: float = 0.998              # decay of the averaged weights, which are what gets sampled: a memory of 500 steps
+    noise: float = 0.25             # share of windows whose speech is heard with noise laid over it, see data.in_noise. Not for WavLM, whose own training had noise in it
     drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
@@ -76,7 +78,7 @@ class Settings:
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
     joints: str = ""                # joints to learn, the others rest: "upper", "no-fingers", "upper,no-fingers" or names, as "Spine*,*Arm,*Hand"
-    fps: float = 20                 # motion frames a second (the authors' value). Windows, --memory and how far speech is heard count frames: at 30 all of them last two thirds as long
+    fps: float = 20                 # motion frames a second (the authors' value). Windows, --memory and how far speech is heard count frames: at 30 all of them, and segments, last two thirds as long
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
     picture_every: int = 1000       # steps between pictures of a sample
@@ -101,11 +103,11 @@ def parse():
     args = vars(parser.parse_args(namespace=argparse.Namespace(**{field.name: None for field in fields(Settings)})))
     resume, given = args.pop("resume"), {name: tuple(value) if name == "test" else value for name, value in args.items() if value is not None}
     settings = Settings(**given)
-    for name in ("steps", "batch", "window", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
+    for name in ("steps", "batch", "window", "segment", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
     for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
-                              ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
+                              ("noise", 0, 1), ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
     try:
@@ -114,6 +116,12 @@ def parse():
         parser.error(f"--beta-end, --diffusion-steps: {error}")
     if settings.attention_window > settings.window and not resume:
         parser.error(f"--attention-window {settings.attention_window} is more than --window {settings.window}: the model would be used with a longer past than it was trained with; give at most that")
+    if settings.segment > settings.window and not resume:
+        parser.error(f"--segment {settings.segment} is more than --window {settings.window}: the model would be used with longer ones than it was trained with; give at most that, better half of it")
+    if settings.features == "wavlm":                 # it learnt to hear through noise itself
+        if given.get("noise"):
+            parser.error(f"--noise {settings.noise:g}: is for mel and mfcc, WavLM's own training had noise in it; leave it out")
+        settings.noise = 0.0
     if (settings.width % settings.heads or settings.width // settings.heads % 2) and not resume:
         parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
     if settings.features not in ("mel", "mfcc", "wavlm"):
@@ -247,6 +255,7 @@ def plot_layers(path, shares):
 # What a resumed run may be given otherwise than the first. The data may have moved; whether they are the same is seen from the takes
 HERE_AND_NOW = ("out", "data", "no_scores", "save_every", "picture_every", "device", "compile", "wavlm_checkpoint", "cache")
 ANEW = ("out", "device", "compile")      # and what it does not take over: the folder may have moved, and the machine be another
+HEARD_NOISY = 3              # times that each take is heard in noise; each takes as much memory as the clean hearing, and a tenth of a second a minute of speech
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
@@ -259,7 +268,7 @@ def main():
         if "training" not in saved:
             raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
         try:
-            before = Settings(**dict(muon=0.0) | saved["training"]["settings"])       # runs from before there was Muon do not have it
+            before = Settings(**dict(muon=0.0, noise=0.0, segment=1) | saved["training"]["settings"])   # runs from before there were these do not have them
         except TypeError as error:                   # a setting that there is no more
             raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
         before.test = tuple(before.test)
@@ -292,7 +301,7 @@ def main():
     # ---- data: on the device, or on disk where there is more of it -----------------------------------------------------------
     features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, s.device)
     out.mkdir(parents=True, exist_ok=True)
-    corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache).to(s.device, s.window)
+    corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache, noisy=HEARD_NOISY if s.noise else 0).to(s.device, s.window)
     if ranks > 1 and rank == 0:
         dist.barrier()
     short = sum(len(pose) < s.window for pose in corpus.poses)
@@ -307,7 +316,7 @@ def main():
     torch.manual_seed(s.seed)
     schedule = NoiseSchedule(s.diffusion_steps, beta_end=s.beta_end)
     model = MODELS[s.model](DiffMotionConfig(corpus.codec.pose_dim, features.dim // features.layers, s.width, s.depth, s.heads, s.attention_window, s.adaln,
-                                        memory=s.memory, momentum=s.momentum, speech_layers=features.layers, answer=s.answer), schedule).to(s.device)
+                                        memory=s.memory, momentum=s.momentum, speech_layers=features.layers, answer=s.answer, segment=s.segment), schedule).to(s.device)
     if s.memory:                                     # the deviation of what is new in a frame, over the training set
         model.innovation_scale.copy_(corpus.innovation_scale(s.memory, s.momentum).clamp(min=1e-4))
     ema = copy.deepcopy(model).requires_grad_(False)
@@ -363,18 +372,19 @@ def main():
     for step in bar:
         # Each step draws from a seed of its own, so that a resumed run draws what the killed one would have drawn.
         random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
-        pose, speech = corpus.batch(s.batch, random)                         # [B, F, P], [B, F, S]
+        pose, speech = corpus.batch(s.batch, random, s.noise)                # [B, F, P], [B, F, S]
         x0 = model.innovations(pose)                                         # [B, F, P]
         t = send(torch.randint(s.diffusion_steps, (s.batch,), generator=random), s.device)   # [B]
         eps = send(torch.randn(x0.shape, generator=random), s.device)        # [B, F, P]
         withheld = send(torch.rand(s.batch, generator=random) < s.drop, s.device)            # [B] bool: these learn to do without speech, for guidance
-        x0, speech, t, eps, withheld = (whole[mine] for whole in (x0, speech, t, eps, withheld))             # from here on B is this GPU's share
+        phase = send(torch.randint(s.segment, (s.batch,), generator=random), s.device)       # [B]: a window may begin anywhere in a segment
+        x0, speech, t, eps, withheld, phase = (whole[mine] for whole in (x0, speech, t, eps, withheld, phase))       # from here on B is this GPU's share
 
         x_t = schedule.add_noise(x0, t, eps)                                 # [B, F, P]
         target = x0 if s.model == "direct" else eps                          # least squares, a baseline, has no noise to predict
-        shown = [x0] if s.model == "frames" else []                          # and frame by frame is taught by the recorded frames
+        also = dict(x0=x0) if s.model == "frames" else dict(phase=phase if s.segment > 1 else None)  # and frame by frame is taught by the recorded frames
         with torch.autocast(torch.device(s.device).type, torch.bfloat16, enabled=bf16):
-            predicted = predict(x_t, t, speech, withheld, *shown)            # [B, F, P]
+            predicted = predict(x_t, t, speech, withheld, **also)            # [B, F, P]
         error = (target - predicted.float()) ** 2                            # [B, F, P]
         # Left or right hand, stroke or rest: such things are settled at large t, where an error in eps is small whatever the network says. Ho et al.
         # leave it so and neglect large t; v's own error (Salimans & Ho 2022) is this one / abar, and neglects small t. We take the middle between the two.

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import scipy.signal
 import torch
 from conftest import TINY, run, shared_files
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 import data
 import motion as M
 import puppet
-from wavlm_loader import SpeechFeatures
+from wavlm_loader import SpeechFeatures, load_audio
 
 FINGERS = [f"{finger}{n}" for finger in ("Thumb", "Index", "Middle", "Ring", "Pinky") for n in (1, 2, 3, 4)]
 
@@ -391,6 +392,56 @@ def test_half_of_the_windows_are_mirrored_with_their_own_speech(tmp_path):
         assert torch.equal(plain[original.contiguous().numpy().tobytes()], s)
     both = torch.cat([torch.cat([p, p[:, swap] * sign])[1:] for p in corpus.poses])
     assert torch.allclose(both.std(0), torch.ones(both.shape[1]), atol=0.02)
+
+
+@pytest.mark.parametrize("mirror, resident", [(False, 4e9), (True, 0)], ids=["in memory", "mirrored, from disk"])
+def test_a_share_of_the_windows_is_heard_in_noise_with_their_own_poses(tmp_path, mirror, resident):
+    """Each window's speech is looked for among the clean hearing and the noisy ones of its own place, worked out here without the corpus."""
+    pairs, corpus = small_corpus(tmp_path, noisy=2, mirror=mirror)
+    corpus.RESIDENT = resident
+    mean, deviation = corpus.speech_scale
+    hearings = []                                    # of each take [3, frames, S]: clean, and twice in noise
+    for (bvh, sound), pose in zip(pairs, corpus.poses):
+        waveform, features = load_audio(sound), SpeechFeatures("mel")
+        hearings.append(torch.stack([features(w)[:len(pose)] for w in (waveform, *(data.in_noise(waveform, data.name_hash(f"{bvh.stem} {k}")) for k in range(2)))]))
+    clean = torch.cat([h[0] for h in hearings])
+    assert torch.allclose(mean, clean.mean(dim=0), atol=1e-4) and torch.allclose(deviation, clean.std(dim=0), rtol=1e-3, atol=1e-4), "the scale is of clean speech, as without --noise"
+    places = {p.contiguous().numpy().tobytes(): (h[:, n:n + 20] - mean) / deviation for pose, h in zip(corpus.poses, hearings) for n, p in enumerate(pose.unfold(0, 20, 1).transpose(1, 2))}
+    if mirror:
+        swap, sign = corpus.codec.swap, torch.as_tensor(corpus.codec.sign)
+        places |= {(pose[n:n + 20][:, swap] * sign).contiguous().numpy().tobytes(): (h[:, n:n + 20] - mean) / deviation for pose, h in zip(corpus.poses, hearings) for n in range(len(pose) - 19)}
+    corpus.to("cpu", 20)
+    for share in (0.0, 0.25, 1.0):
+        pose, speech = corpus.batch(400, torch.Generator().manual_seed(0), share)
+        which = [[k for k, h in enumerate(places[p.numpy().tobytes()]) if torch.allclose(h, s, atol=1e-4)] for p, s in zip(pose, speech)]
+        assert all(len(found) == 1 for found in which)
+        counts = [sum(found == [k] for found in which) for k in range(3)]
+        assert abs(counts[0] - 400 * (1 - share)) < (1 if share in (0, 1) else 45) and abs(counts[1] - counts[2]) < (1 if share == 0 else 75)
+    plain = small_corpus(tmp_path, mirror=mirror)[1].to("cpu", 20).batch(400, torch.Generator().manual_seed(0))
+    again = corpus.batch(400, torch.Generator().manual_seed(0))
+    assert all(torch.equal(a, b) for a, b in zip(plain, again)), "without a share, the windows of a corpus that was never heard in noise"
+    with pytest.raises(ValueError, match="no take was heard in noise"):
+        small_corpus(tmp_path)[1].to("cpu", 20).batch(4, torch.Generator(), 0.5)
+
+
+def test_noise_is_of_all_colours_and_levels_and_never_louder_than_the_speech():
+    waveform = 0.3 * torch.sin(torch.arange(160_000) * 0.2) * (torch.arange(160_000) % 16_000 < 9_000)
+    levels, tilts, swells = [], [], []
+    for seed in range(60):
+        noise = (data.in_noise(waveform, seed) - waveform).double()
+        levels.append(10 * torch.log10(waveform.double().square().mean() / noise.square().mean()))
+        frequency, power = scipy.signal.welch(noise.numpy(), 16_000, nperseg=1024)
+        band = (frequency > 100) & (frequency < 7000)
+        tilts.append(np.polyfit(np.log2(frequency[band]), 10 * np.log10(power[band]), 1)[0])        # dB an octave
+        seconds = noise.view(10, -1).square().mean(dim=1)
+        swells.append(10 * torch.log10(seconds.max() / seconds.min()))
+    assert 0 <= min(levels) < 4 and 26 < max(levels) <= 30.01
+    assert -6.5 < min(tilts) < -5 and -1 < max(tilts) < 0.5
+    assert min(swells) < 1.5 and 5 < max(swells) < 13
+    long = torch.cat([waveform] * 13)                # 130 s: each minute has a noise of its own
+    parts = [data.in_noise(long, 3)[n * 960_000:][:960_000] for n in range(3)]
+    assert all(torch.equal(part, data.in_noise(long[n * 960_000:][:960_000], 3 + n)) for n, part in enumerate(parts))
+    assert torch.equal(data.in_noise(waveform, 3), data.in_noise(waveform, 3)) and torch.isfinite(data.in_noise(torch.zeros(1600), 1)).all()
 
 
 def test_batches_read_from_disk_are_those_from_memory(tmp_path):

@@ -130,6 +130,54 @@ def test_a_frame_does_not_change_when_later_frames_do(adaln, frames):
     assert (before[:, 5:] - after[:, 5:]).abs().amax(dim=-1).min() > 1e-3        # and the others do: the test can fail
 
 
+@pytest.mark.parametrize("frames", [7, 30])      # within the attention window, and beyond it
+def test_a_segment_is_seen_to_its_end_and_no_farther(frames):
+    """Segments of 3 frames: the first clip's begin at 0, 3, 6, the second's, whose first frame is number 2 of its segment, at 1, 4, 7."""
+    model, t, phase = small_model(segment=3, kernel=1), torch.tensor([50, 50]), torch.tensor([0, 2])
+    x, speech = torch.randn(2, frames, 6), torch.randn(2, frames, 5)
+    changed = x.clone()
+    changed[:, 5] += 1
+    difference = (model(x, t, speech, phase=phase) - model(changed, t, speech, phase=phase)).abs().amax(dim=-1)      # [2, F]
+    for clip, first in zip(difference, (3, 4)):
+        assert clip[:first].max() < 1e-6 and clip[first:7].min() > 1e-5
+    assert torch.equal(model(x, t, speech), model(x, t, speech, phase=torch.tensor([0, 0])))
+
+
+def test_a_segment_longer_than_the_window_is_seen_whole():
+    seen = dm.sliding_causal_mask(12, 12, 2, segment=6)
+    assert torch.equal(seen, torch.tensor([[k // 6 == q // 6 or q - 1 == k for k in range(12)] for q in range(12)]))
+    with pytest.raises(ValueError, match="a segment has 1 frame or more, not 0"):
+        small_model(segment=0)
+
+
+@pytest.mark.parametrize("segment, low, high", [(1, 0.69, 0.72), (40, 0.86, 0.89), (160, 0.95, 0.98)], ids=["the past only", "segments of 2 s", "all see all"])
+def test_what_it_costs_not_to_look_ahead_is_closed_form(segment, low, high):
+    """A Gaussian motion, of which the best denoiser is known: E[eps_n | what frame n sees] is linear in x_t. Our mask and our sampler with it, and no network.
+
+    x is a wander of random periods around 3 s, what is diffused its news; how far x strays in 0.8 s, as a share of how far it should.
+    """
+    F, memory, schedule = 160, 0.9, NoiseSchedule()
+    periods = 3 * np.random.default_rng(0).uniform(0.6, 1.8, 20_000)
+    covariance = np.array([np.cos(2 * np.pi * n / 20 / periods).mean() for n in range(F)])[abs(np.subtract.outer(np.arange(F), np.arange(F)))]
+    news = np.eye(F) - memory * np.eye(F, k=-1)      # a product with this is diffmotion.news
+    of_news = news @ covariance @ news.T
+    scale = 6 * np.sqrt(np.median(np.diag(of_news)))             # most of the news' deviation is of strokes
+    seen = dm.sliding_causal_mask(F, F, 100, segment=segment).numpy()
+
+    def predict_eps(x_t, t, k):
+        abar = float(schedule.abar(t, x_t))
+        noisy = abar * of_news / scale ** 2 + (1 - abar) * np.eye(F)         # the covariance of x_t
+        weights = np.zeros((F, F))
+        for n, row in enumerate(seen):
+            weights[n, row] = np.linalg.solve(noisy[np.ix_(row, row)], np.sqrt(1 - abar) * (np.flatnonzero(row) == n))
+        return torch.from_numpy(weights) @ x_t
+
+    drawn = dm.sample_ddim(predict_eps, schedule, torch.eye(F, dtype=torch.float64), 60, None).numpy()   # what becomes of each unit of noise: a matrix
+    drawn = np.linalg.solve(news, scale * drawn)
+    strayed = [np.mean([c[n, n] + c[n - 16, n - 16] - 2 * c[n, n - 16] for n in range(60, 140)]) for c in (drawn @ drawn.T, covariance)]
+    assert low < np.sqrt(strayed[0] / strayed[1]) < high
+
+
 def test_speech_is_heard_as_far_ahead_as_promised_and_no_farther():
     model, t = small_model(), torch.tensor([50])
     x, speech = torch.randn(1, 12, 6), torch.randn(1, 12, 5)
@@ -162,7 +210,7 @@ def test_positions_are_relative():
     model, t = small_model(depth=1), torch.tensor([5])
     x, speech = torch.randn(1, 10, 6), torch.randn(1, 10, 5)
     halves = model.speech_halves(model.encode_speech(speech)), model.step_halves(t)
-    early, late = (model.denoise(x, t, *halves, model.turns(start, start + 10)) for start in (0, 100_000))
+    early, late = (model.denoise(x, t, *halves, model.turns(start, start + 10), None) for start in (0, 100_000))
     assert torch.allclose(early, late, atol=1e-4)
 
 
@@ -174,8 +222,8 @@ def test_rotary_positions_are_products_of_complex_numbers():
     np.testing.assert_allclose(dm.rotate(x, dm.turns(position, 8)), np.concatenate([pairs.real, pairs.imag], axis=-1), atol=1e-5)
 
 
-@pytest.mark.parametrize("frames", [6, 20], ids=["within the window", "beyond it"])
-def test_attention_by_hand_in_bfloat16_is_that_of_pytorch(frames):
+@pytest.mark.parametrize("frames, phase", [(6, None), (20, None), (20, [0, 3])], ids=["within the window", "beyond it", "segments that begin anywhere"])
+def test_attention_by_hand_in_bfloat16_is_that_of_pytorch(frames, phase):
     """PyTorch's function in float64, with a mask written out here, from the same bfloat16 inputs; forwards and backwards."""
     block = small_model(width=32).blocks[0].bfloat16()
     block.out.weight.data = torch.eye(32, dtype=torch.bfloat16)
@@ -183,8 +231,10 @@ def test_attention_by_hand_in_bfloat16_is_that_of_pytorch(frames):
     x = torch.randn(2, frames, 32).bfloat16().requires_grad_()
     turn = [z.bfloat16() for z in dm.turns(torch.arange(frames), 16)]
     mask = dm.sliding_causal_mask(frames, frames, 8) if frames > 8 else None
+    if phase:
+        mask = dm.sliding_causal_mask(frames, frames, 8, segment=4, phase=torch.tensor(phase))
     ours = block.attention(x, turn, mask, None)
-    allowed = torch.tensor([[n - 8 < k <= n for k in range(frames)] for n in range(frames)])
+    allowed = torch.tensor([[[[n - 8 < k <= n or phase is not None and (k + first) // 4 == (n + first) // 4 for k in range(frames)] for n in range(frames)]] for first in phase or [0, 0]])
     q, k, v = block.qkv(x).view(2, frames, 3, 2, 16).permute(2, 0, 1, 3, 4)  # [B, F, heads, D] each
     q, k, v = (z.transpose(1, 2).double() for z in (dm.rotate(q, turn), dm.rotate(k, turn), v))
     theirs = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
@@ -336,6 +386,23 @@ def test_chunks_joined_are_the_whole(sampler, guidance, memory, adaln):
         pieces = list(dm.generate_stream(model, schedule, speech, chunk=chunk, **settings))
         assert [p.shape[1] for p in pieces] == [min(chunk, 31 - n) for n in range(0, 31, chunk)]
         assert (torch.cat(pieces, 1) - whole).abs().max() < 1e-3 * whole.abs().max()
+
+
+@pytest.mark.parametrize("sampler,guidance", [("ddpm", 1.0), ("ddim", 2.0), ("dpmpp", 1.5)])
+@pytest.mark.parametrize("frames", [3, 31, 32])
+def test_chunks_of_whole_segments_joined_are_the_whole(sampler, guidance, frames):
+    """Frames that see ahead, but no farther than to the end of their segment: of 4 frames, or by request of 2, of which the last is not full."""
+    model, schedule, speech = small_model(segment=4, memory=0.9), NoiseSchedule(), torch.randn(2, frames, 5)
+    settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3)
+    for segment, chunks in ((None, (4, 8, 32)), (2, (2, 6, 32))):
+        whole = dm.generate(model, schedule, speech, segment=segment, **settings)
+        assert whole.shape == (2, frames, 6)
+        for chunk in chunks:
+            pieces = list(dm.generate_stream(model, schedule, speech, chunk=chunk, segment=segment, **settings))
+            assert [p.shape[1] for p in pieces] == [min(chunk, frames - n) for n in range(0, frames, chunk)]
+            assert (torch.cat(pieces, 1) - whole).abs().max() < 1e-3 * whole.abs().max()
+    with pytest.raises(ValueError, match="6 frames does not hold whole segments of 4"):
+        list(dm.generate_stream(model, schedule, speech, chunk=6))
 
 
 def test_a_seed_gives_one_motion_and_another_seed_another():

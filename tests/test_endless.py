@@ -60,7 +60,7 @@ def test_what_a_stream_remembers_does_not_grow():
     def size(x):
         if isinstance(x, dict):
             return sum(map(size, x.values()))
-        return x.untyped_storage().nbytes() if isinstance(x, torch.Tensor) else 0        # a count is a number
+        return x.untyped_storage().nbytes()
 
     def watch(method):
         def watched(self, *given, cache=None, **named):
@@ -93,9 +93,10 @@ def test_a_number_for_a_step_says_what_a_tensor_says():
 
 # ---- company -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_company_never_changes_a_motion(guidance):
-    """Clips of other lengths and seeds in the batch: each motion is the one that its speech and seed give alone."""
-    model, schedule = small_model(memory=0.9), NoiseSchedule()
+@pytest.mark.parametrize("segment", [1, 6])
+def test_company_never_changes_a_motion(guidance, segment):
+    """Clips of other lengths and seeds in the batch: each motion is the one that its speech and seed give alone. With segments too, of which the last may not be full."""
+    model, schedule = small_model(memory=0.9, segment=segment), NoiseSchedule()
     speeches, seeds = [torch.randn(1, n, 5) for n in (31, 7, 70, 1)], [4, 9, 4, 2]
     batch = torch.cat([torch.nn.functional.pad(s, (0, 0, 0, 70 - s.shape[1])) for s in speeches])
     together = dm.generate(model, schedule, batch, steps=5, guidance=guidance, seed=seeds)
@@ -254,14 +255,22 @@ def test_a_motion_decoded_in_stretches_goes_on_where_the_last_one_stopped():
 
 
 # ---- sample.py --stream and --live -------------------------------------------------------------------------------
-def test_stream_writes_the_motion_of_the_whole(tiny_run, tmp_path):
+@pytest.mark.parametrize("chunk, segment", [(17, 17), (80, 40)], ids=["shorter than a segment", "two segments"])
+def test_stream_writes_the_motion_of_the_whole(tiny_run, tmp_path, chunk, segment):
     soundfile.write(tmp_path / "a.wav", speechlike(6.03, 44_100), 44_100)
-    done = run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--steps", 4, "--out", tmp_path / "stream", "--stream", "--chunk", 17)
+    done = run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--steps", 4, "--out", tmp_path / "stream", "--stream", "--chunk", chunk)
     assert done.returncode == 0, done.stderr
     assert [p.name for p in (tmp_path / "stream").iterdir()] == ["a.bvh"]
     generator = sample.load_generator(tiny_run / "last.pt")
-    (whole,), stream = generator(generator.hear(W.load_audio(tmp_path / "a.wav")), steps=4), M.read_bvh(tmp_path / "stream" / "a.bvh")
+    (whole,), stream = generator(generator.hear(W.load_audio(tmp_path / "a.wav")), steps=4, segment=segment), M.read_bvh(tmp_path / "stream" / "a.bvh")
     assert len(whole) == 121 and np.abs(whole.joint_positions() - stream.joint_positions()).max() < 0.01     # cm
+
+
+def test_a_chunk_that_would_cut_a_segment_gets_one_line(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "a.wav", speechlike(3.0), 16_000)
+    done = run("sample.py", tmp_path / "a.wav", "--checkpoint", tiny_run / "last.pt", "--out", tmp_path / "out", "--stream", "--chunk", 50)
+    assert_one_error_line(done, "--chunk 50", "multiple of 40")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_bad_speech_leaves_no_file_behind_a_stream(tiny_run, tmp_path):

@@ -79,8 +79,9 @@ def test_a_baseline_hears_the_speech_and_knows_the_step_but_no_later_frame(name)
 
 
 @pytest.mark.parametrize("name", ["add", "concat", "none"])
-def test_a_baseline_streams_as_it_samples(name):
-    model, schedule, speech = small(name), NoiseSchedule(), torch.randn(1, 21, 5)
+@pytest.mark.parametrize("segment", [1, 3])
+def test_a_baseline_streams_as_it_samples(name, segment):
+    model, schedule, speech = small(name, segment=segment), NoiseSchedule(), torch.randn(1, 20, 5)
     settings = dict(sampler="ddim", steps=4, guidance=1.5, seed=3)
     whole = dm.generate(model, schedule, speech, **settings)
     parts = torch.cat(list(dm.generate_stream(model, schedule, speech, chunk=6, **settings)), dim=1)

@@ -16,19 +16,19 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 ON_GPU = ["--device", "cuda"]                        # the last of two counts: TINY says cpu
 
 
-@pytest.mark.parametrize("adaln", ["split", "joint"])
+@pytest.mark.parametrize("adaln, segment", [("split", 1), ("joint", 1), ("split", 8)])
 @pytest.mark.parametrize("sampler", list(dm.SAMPLERS))
-def test_motion_is_that_of_the_cpu_with_and_without_replay(sampler, adaln):
-    """Two clips of one length and one of another: a graph that kept the speech or the shape of the first would show."""
-    model, schedule, settings = small_model(adaln=adaln, memory=0.9), NoiseSchedule(), dict(sampler=sampler, steps=6, guidance=1.5)
-    speeches = [torch.randn(2, frames, 5) for frames in (20, 20, 13)]
-    expected = [dm.generate(model, schedule, speech, **settings) for speech in speeches]
+def test_motion_is_that_of_the_cpu_with_and_without_replay(sampler, adaln, segment):
+    """Clips of one length, one of them in other segments, and one of another length: a graph that kept the speech, the mask or the shape of the first would show."""
+    model, schedule, settings = small_model(adaln=adaln, memory=0.9, segment=segment), NoiseSchedule(), dict(sampler=sampler, steps=6, guidance=1.5)
+    clips = [(torch.randn(2, frames, 5), length) for frames, length in ((24, None), (24, None), (24, 4), (13, None), (24, None))]
+    expected = [dm.generate(model, schedule, speech, segment=length, **settings) for speech, length in clips]
     model.to("cuda")
     for replayed in (False, True):
         if replayed:
             model.denoise = sample.Replayed(model.denoise)
-        for speech, motion in zip(speeches, expected):
-            assert torch.allclose(dm.generate(model, schedule, speech.cuda(), **settings).cpu(), motion, rtol=1e-3, atol=1e-3 * motion.abs().max())
+        for (speech, length), motion in zip(clips, expected):
+            assert torch.allclose(dm.generate(model, schedule, speech.cuda(), segment=length, **settings).cpu(), motion, rtol=1e-3, atol=1e-3 * motion.abs().max())
     assert model.denoise.graph is not None
 
 
