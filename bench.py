@@ -210,7 +210,7 @@ def training(_, batch=8, window=160):
             def step():
                 t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)
                 with torch.autocast(DEVICE, torch.bfloat16, enabled=name == "bfloat16"):
-                    predicted = predict(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE), phase=torch.randint(40, (batch,), device=DEVICE))
+                    predicted = predict(schedule.add_noise(model.innovations(x0), t, eps), t, speech, torch.zeros(batch, dtype=torch.bool, device=DEVICE), phase=torch.randint(config.segment, (batch,), device=DEVICE))
                 model.zero_grad(set_to_none=True)
                 error = (eps - predicted.float()) ** 2
                 torch.mean(error / schedule.abar(t, error) ** 0.5).backward()
@@ -249,7 +249,7 @@ def samplers(_):
                                                           for name in diffmotion.SAMPLERS})
     scores["small, without guidance"] = times_real({sample.SAMPLER: lambda: diffmotion.generate(small, schedule, speech["small"][:1], sample.SAMPLER, sample.STEPS)})
     scores["small, 8 clips in a batch"] = times_real({sample.SAMPLER: lambda: diffmotion.generate(small, schedule, speech["small"], sample.SAMPLER, **settings)}, clips=8, times=2)
-    scores["small, in chunks"] = times_real({f"{chunk} frames": lambda chunk=chunk: list(diffmotion.generate_stream(small, schedule, speech["small"][:1], chunk=chunk, segment=min(chunk, 40), **settings))
+    scores["small, in chunks"] = times_real({f"{chunk} frames": lambda chunk=chunk: list(diffmotion.generate_stream(small, schedule, speech["small"][:1], chunk=chunk, segment=min(chunk, small.config.segment), **settings))
                                              for chunk in (10, 20, 40, 200)}, times=2)
     name = "bfloat16" if data.has_bf16(DEVICE) else "float32"    # as sample.py chooses
     network = model("paper", TYPES[name])

@@ -295,10 +295,10 @@ def in_noise(waveform, seed):
         return low + (high - low) * torch.rand(1, generator=random).item()
 
     size = 1 << (len(waveform) - 1).bit_length()                 # the next power of two: other lengths can take a Fourier transform ten times as long
-    hertz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=40)          # below it no rumble grows
-    spectrum = torch.randn(len(hertz), dtype=torch.complex64, generator=random) * hertz ** -uniform(0, 1)
+    hertz = torch.fft.rfftfreq(size, 1 / SAMPLE_RATE).clamp(min=40)          # [size / 2 + 1]; below 40 Hz a rumble grows no further
+    spectrum = torch.randn(len(hertz), dtype=torch.complex64, generator=random) * hertz ** -uniform(0, 1)    # [size / 2 + 1]
     noise = torch.fft.irfft(spectrum, size)[:len(waveform)]      # [samples]
-    marks = torch.rand(2 + int(len(waveform) / SAMPLE_RATE / uniform(0.3, 3)), generator=random) * uniform(0, 12)            # dB, one every so many seconds
+    marks = torch.rand(2 + int(len(waveform) / SAMPLE_RATE / uniform(0.3, 3)), generator=random) * uniform(0, 12)            # [marks], dB, one every so many seconds
     noise = noise * 10 ** (torch.nn.functional.interpolate(marks[None, None], len(waveform), mode="linear", align_corners=True)[0, 0] / 20)
     return waveform + noise * (waveform.square().mean() / noise.square().mean()).sqrt() * 10 ** (-uniform(0, 30) / 20)
 

@@ -236,7 +236,7 @@ class Block(nn.Module):
         if q.dtype == torch.bfloat16 and q.device.type == "cpu":
             # The same by hand: two matrix products in bfloat16 take half the time of the fused kernel, forwards and backwards
             mask = sliding_causal_mask(F, F, self.window) if mask is None else mask
-            hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)   # as the mask
+            hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)   # [F, past + F] or [B, 1, F, past + F]
             scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(2, 3) + hidden               # [B, heads, F, past + F]
             y = scores.softmax(dim=-1) @ v                                                   # [B, heads, F, D]
         else:
