@@ -202,10 +202,10 @@ def training(_, batch=8, window=160):
         config = diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)
         schedule = diffmotion.NoiseSchedule()
         x0, speech = (torch.randn(batch, window, n, device=DEVICE) for n in (config.pose_dim, config.speech_dim))
-        for name, way in itertools.chain(itertools.product(TYPES, ("", " Muon")), [("bfloat16", " compiled")] * (DEVICE == "cuda" and "bfloat16" in TYPES)):
+        for name, way in itertools.chain(itertools.product(TYPES, ("", " Muon")), [("bfloat16", " compiled"), ("bfloat16", " Muon compiled")] * (DEVICE == "cuda" and "bfloat16" in TYPES)):
             model = diffmotion.DiffMotion(config, schedule).to(DEVICE)
             predict = model
-            ema, optimisers = copy.deepcopy(model).requires_grad_(False), train.optimisers_of(model, train.Settings(lr=1e-6, muon=2.0 if way == " Muon" else 0.0, device=DEVICE)).values()
+            ema, optimisers = copy.deepcopy(model).requires_grad_(False), train.optimisers_of(model, train.Settings(lr=1e-6, muon=2.0 if "Muon" in way else 0.0, device=DEVICE)).values()
 
             def step():
                 t, eps = torch.randint(1000, (batch,), device=DEVICE), torch.randn_like(x0)
@@ -220,7 +220,7 @@ def training(_, batch=8, window=160):
                 torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 0.002)
 
             work = operations(step)
-            if way == " compiled":                   # as in train.py
+            if "compiled" in way:                   # as in train.py
                 for block in model.blocks:
                     data.compile_or_refuse(block, DEVICE)
             product, product_work = plain_product(TYPES[name])

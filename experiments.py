@@ -40,13 +40,12 @@ from wavlm_loader import SAMPLE_RATE
 SHIPPED = HERE / "pretrained" / "puppet.pt"
 RUNS = Path("runs/experiments")
 
-# What is trained: name -> (label, arguments of train.py, beside PAPERS). All see the same number of windows, with the same optimiser, AdamW as in the paper,
-# no frame looks ahead, and no speech is heard in noise (what Muon, segments and noise do for the default model, and some for others, is in results/README.md, chapter 2). Sizes are equal
+# What is trained: name -> (label, arguments of train.py). All see the same number of windows, and all have what is ours and not the row's own question: Muon,
+# segments, speech heard in noise, what is diffused, answered and how it is weighed; what each of these is worth is asked by `departures`. Sizes are equal
 # within 10% (tests/test_experiments.py). adaLN spends half of its weights on modulation, so plain layer norm gets twice the blocks for
 # them, and needs 1.3 times the time for a step; the joint form gets 5 blocks instead of 4. Where this is unfair: the learning rate
 # was chosen for the default model alone, and no baseline was tuned; "no speech" keeps its ears, idle, within its number of weights; and the ear for
 # WavLM's 768 numbers a frame has 3.2 M weights more than MFCC's, which makes those two models 2.6 times as large as the others.
-PAPERS = "--muon 0 --segment 1 --noise 0"
 MODELS = {
     "split": ("adaLN, split (ours)", ""),
     "joint": ("adaLN, joint (the paper's)", "--adaln joint --depth 5"),
@@ -61,7 +60,10 @@ MODELS = {
     "poses": ("diffuses poses, not what is new in them", "--memory 0"),
     "eps": ("answers the noise, not v", "--answer eps"),
     "plain-loss": ("the paper's loss", "--loss-power 0"),
-    "paper": ("all four undone: the paper's", "--adaln joint --depth 5 --memory 0 --answer eps --loss-power 0"),
+    "past-alone": ("sees the past alone, no segments", "--segment 1"),
+    "adamw": ("AdamW, not Muon", "--muon 0"),
+    "no-noise": ("no speech heard in noise", "--noise 0"),
+    "paper": ("all seven undone: the paper's", "--adaln joint --depth 5 --memory 0 --answer eps --loss-power 0 --segment 1 --muon 0 --noise 0"),
 }
 
 
@@ -84,7 +86,7 @@ def trained(name, arguments, seed, args, folder=None):
     """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed). None: it would
     have to be trained, and --no-training says not to."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
-    what, kept = f"--data {folder or corpus()} {PAPERS} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
+    what, kept = f"--data {folder or corpus()} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
     usual = {setting: value for setting, value in asdict(Settings()).items() if setting not in ("steps", "batch", "seed", *HERE_AND_NOW)}
     asked = f"{what}\nand by default {json.dumps(usual)}"        # a model of other defaults is another model
     if kept.exists() and kept.read_text() != asked:
@@ -254,7 +256,7 @@ def at_once(args, seconds=60.0):
 
 def departures(args):
     """Each is undone alone, then all of them. (Rotary positions, the sliding window and the ear of 0.8 s stay: they are no options.)"""
-    yield from models(args, "split", "joint", "poses", "eps", "plain-loss", "paper")
+    yield from models(args, "split", "joint", "poses", "eps", "plain-loss", "past-alone", "adamw", "no-noise", "paper")
 
 
 DRIFTING = ("beat_f1", "rest_speed", "rest_speed_truth")
@@ -560,7 +562,7 @@ def experiment(name, args):
     training = dict(checkpoint="pretrained/puppet.pt") if name in ("samplers", "guidance", "longer", "unfamiliar") else dict(steps=args.steps, batch=args.batch)
     fewest = min(len(row["made"]) for row in rows if row.get("made"))
     seeds = args.seeds if fewest == len(args.seeds) else f"{fewest} of {args.seeds}"         # --no-training found fewer models
-    report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, beside=PAPERS if "steps" in training else None, device=args.device)
+    report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(report, indent=1) + "\n")
     draw(args.out / f"{name}.png", question, kind, rows)
