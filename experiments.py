@@ -10,14 +10,17 @@ one that shares a model with another does not train it again. Run one at a time:
 The puppet is the corpus throughout (see puppet.py): its takes for testing are looked at for reporting only. Where a setting
 is chosen by a curve (samplers, guidance), the curve is drawn on other takes, of another seed of the puppet.
 """
+import argparse
 import functools
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
@@ -84,7 +87,7 @@ def corpus(name="puppet", **settings):
 
 def trained(name, arguments, seed, args, folder=None):
     """The checkpoint of a training run with this seed, trained first if need be (or trained on, if it was killed). None: it would
-    have to be trained, and --no-training says not to."""
+    have to be trained, and --no-training says not to, or `args.wanted` is there to note it in, {folder: command}."""
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
     what, kept = f"--data {folder or corpus()} {arguments}".strip(), out / "arguments.txt"       # beyond what the folder's name says
     usual = {setting: value for setting, value in asdict(Settings()).items() if setting not in ("steps", "batch", "seed", *HERE_AND_NOW)}
@@ -102,6 +105,9 @@ def trained(name, arguments, seed, args, folder=None):
         out.mkdir(parents=True, exist_ok=True)
         kept.write_text(asked)
         (out / "trained.json").write_text(json.dumps(dict(precision="bfloat16" if has_bf16(args.device) else "float32", date=date.today().isoformat(), machine=machine())))
+        if args.wanted is not None:
+            args.wanted[out] = command
+            return None
         print(" ".join(command), file=sys.stderr, flush=True)
         training = subprocess.Popen(command, stdout=sys.stderr)      # our own output is the table
         try:
@@ -112,6 +118,28 @@ def trained(name, arguments, seed, args, folder=None):
         if training.returncode:
             raise CorpusError(f"{out}: the training stopped; see above, mend it and give the same command again: it goes on from there")
     return out / "model.pt"
+
+
+def train_side_by_side(function, args):
+    """Trains what an experiment wants, args.jobs models at a time, each on its share of the cores. What a training prints goes into its folder's training.log.
+
+    One of these small models cannot keep two cores busy, and a GPU far less.
+    """
+    wanted, share = {}, os.environ | dict(OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // args.jobs)))
+    for _ in function(argparse.Namespace(**vars(args) | dict(wanted=wanted))):
+        pass                                         # to the end: what is trained already is scored on the way
+
+    def train(out):
+        with open(out / "training.log", "ab") as log:
+            if subprocess.run(wanted[out], stdout=log, stderr=log, env=share).returncode:
+                raise CorpusError(f"{out}: the training stopped; see {out / 'training.log'}, mend it and give the same command again: it goes on from there")
+
+    pool = ThreadPoolExecutor(args.jobs)
+    try:
+        for ended in tqdm(as_completed([pool.submit(train, out) for out in wanted]), total=len(wanted), desc=f"training, {args.jobs} side by side", unit="model", disable=not wanted):
+            ended.result()
+    finally:                                         # Ctrl-C, or one that stopped: no other is begun; those that run were told too and save, or go on to their end
+        pool.shutdown(cancel_futures=True)
 
 
 def remembered(checkpoint, key, compute, **sampling):
@@ -550,6 +578,8 @@ def experiment(name, args):
     """Run one, print its table, write its .json and .png."""
     function, question, kind = EXPERIMENTS[name]
     print(f"\n{name}: {question}  {' '.join(function.__doc__.split())}")
+    if args.jobs > 1 and not args.no_training:
+        train_side_by_side(function, args)
     rows = []
     for label, scores in function(args):
         made = [s["made"] for s in scores if "made" in s] if not isinstance(scores, str) else []         # how each seed's row came about; the bounds are worked out anew
@@ -579,11 +609,12 @@ def main(arguments):
     parser.add_argument("--batch", type=int, default=4, help="windows a step (default: %(default)s, half of train.py's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")
     parser.add_argument("--no-training", action="store_true", help="report on the models that have been trained, and train no others")
+    parser.add_argument("--jobs", type=int, default=1, help="models that are trained at the same time: as many as there are cores, on a GPU too (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("results/experiments"), help="folder for tables and pictures (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights; without them the rows of WavLM are not run")
-    args = parser.parse_args(arguments)
-    for name in ("steps", "batch"):
+    args = parser.parse_args(arguments, argparse.Namespace(wanted=None))
+    for name in ("steps", "batch", "jobs"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     if args.wavlm_checkpoint and not Path(args.wavlm_checkpoint).is_file():      # not after an hour of training the other models

@@ -216,12 +216,12 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     puppet.write_corpus(tmp_path / "corpora/puppet", train=3, valid=1, test=2, seconds=12.0)
     command = [sys.executable, str(ROOT / "evaluate.py"), "experiment", "features", "--steps", "2", "--seeds", "0", "--device", "cpu"]
 
-    def run():
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="2"))
+    def run(*more):
+        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="2"))
         assert done.returncode == 0, done.stderr
         return done
 
-    first = run()
+    first = run("--jobs", "2")
     report = json.loads((tmp_path / "results/experiments/features.json").read_text())
     labels = {row["label"]: row for row in report["rows"]}
     assert labels["MFCC"]["scores"]["beat_f1"]["each"] and "not run" in labels["WavLM, last layer"]["not_run"]
@@ -230,6 +230,11 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     assert mfcc["speech"]["kind"] == "mfcc"
     training = labels["MFCC"]["made"][0]["trained"]
     assert training["precision"] in ("float32", "bfloat16") and training["machine"] == machine()
+    assert "2 steps" in (tmp_path / "runs/experiments/mfcc-2x4-0/training.log").read_text()
+    for one_less in ("model.pt", "last.pt"):             # one at a time is the same run, so its scores are remembered
+        (tmp_path / "runs/experiments/mfcc-2x4-0" / one_less).unlink()
+    again = run()
+    assert again.stdout == first.stdout and "training" in again.stderr
     before = (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns
     second = run()
     assert second.stdout == first.stdout and "training" not in second.stderr
