@@ -172,7 +172,7 @@ class FrameByFrame(DiffMotion):
         return self.noise(x_t, t, self.leave(x))                             # [B, F, P]
 
     @torch.no_grad()
-    def generate(self, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter):
+    def generate(self, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter, power=1.0):
         """diffmotion.generate for this model: speech [B, F, S] -> poses [B, F, P]."""
         (B, F, _), P, guided = speech.shape, self.config.pose_dim, guidance != 1
         random = torch.Generator().manual_seed(seed)
@@ -195,7 +195,7 @@ class FrameByFrame(DiffMotion):
                     eps = eps_none + guidance * (eps_speech - eps_none)
                 return eps
 
-            x0 = SAMPLERS[sampler](predict_eps, schedule, fresh_noise(), steps, fresh_noise)         # [B, 1, P]
+            x0 = SAMPLERS[sampler](predict_eps, schedule, fresh_noise(), steps, fresh_noise, power=power)         # [B, 1, P]
             pose = self.poses(x0, torch.cat([poses[0], *poses][-2:], dim=1) if poses else None)             # [B, 1, P]
             poses.append(pose)
             past = self.seen(x0, pose).repeat(len(memory) // B, 1, 1)        # [B or 2B, 1, 2P + 1]

@@ -474,24 +474,33 @@ def sinusoid(t, width):
 # 3. Samplers.  Each is hardly longer than its equation: it walks x from noise to data.
 #    predict_eps(x_t, t, k) is the network at the k-th of `steps` passes; fresh_noise() is like x, N(0, 1).
 # ------------------------------------------------------------------------------------------------
-def time_grid(num_steps, steps):
-    """`steps` of the num_steps diffusion steps, evenly spread from the noisiest down: t_k = num_steps (1 - k / steps) - 1. A list of falling ints.
+def time_grid(num_steps, steps, power=1.0):
+    """`steps` of the num_steps diffusion steps, from the noisiest down: t_k = num_steps (1 - k / steps)^power - 1, a list of falling ints.
 
-    With 10 of 1000: 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024, arXiv 2305.08891). A grid that
+    power 1 spreads them evenly; a larger one puts more of them at weak noise, where small movement is settled: calmer hands, for a little of the
+    timing, which is settled at strong noise (figures: results/README.md, "The grid of steps").
+
+    Evenly, 10 of 1000 are 999, 899, ..., 99, and the last jump goes from 99 to the data ("trailing" in Lin et al. 2024, arXiv 2305.08891). A grid that
     ends at t = 0 wastes its last pass: x_t is the data there but for noise of 0.01, so there is nothing left to do. For DPM-Solver++ it is worse than
     waste: measured in its lambda (see sample_dpmpp), the step into t = 0 is three times as long as any other, and a trend followed that far leads astray (notebook 3, section 7).
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
-    return [round(num_steps * (1 - k / steps)) - 1 for k in range(steps)]
+    if not 0 < power < math.inf:
+        raise ValueError(f"the grid's power must be a positive number, not {power}")
+    grid = [round(num_steps * (1 - k / steps) ** power) - 1 for k in range(steps)]
+    # Where they would crowd, at either end, they are one apart: no step twice, and as many below as are still to come
+    for k in range(1, steps):
+        grid[k] = min(max(grid[k], steps - 1 - k), grid[k - 1] - 1)
+    return grid
 
 
-def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
+def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter, power=1.0):
     """Ho et al. 2020, algorithm 2: draw x_{t-1} from the posterior at the predicted x0. x [B, F, P] ~ N(0, 1).
 
     Fresh noise at each step forgives: what was decided wrongly at one is half forgotten at the next, and decided again.
     """
-    grid = time_grid(schedule.num_steps, steps)
+    grid = time_grid(schedule.num_steps, steps, power)
     for k, t in progress(list(enumerate(grid))):
         t_previous = grid[k + 1] if k + 1 < steps else -1
         x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
@@ -500,9 +509,9 @@ def sample_ddpm(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     return x
 
 
-def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
+def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter, power=1.0):
     """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew. No randomness but the start."""
-    grid = time_grid(schedule.num_steps, steps)
+    grid = time_grid(schedule.num_steps, steps, power)
     for k, t in progress(list(enumerate(grid))):
         eps = predict_eps(x, t, k)
         abar_previous = schedule.abar(grid[k + 1] if k + 1 < steps else -1, x)
@@ -510,7 +519,7 @@ def sample_ddim(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     return x
 
 
-def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
+def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter, power=1.0):
     """DPM-Solver++(2M), Lu et al. 2022: a second-order step along the same path as DDIM, at one pass a step.
 
     With a = sqrt(abar), s = sqrt(1 - abar), lambda = log(a / s), h the step in lambda:
@@ -519,7 +528,7 @@ def sample_dpmpp(predict_eps, schedule, x, steps, fresh_noise, progress=iter):
     function of lambda it changes almost along a straight line, so this one continues the line through the last two. The first step
     has no x0_last. At the last one s' = 0 and h is infinite: no trend can be followed that far, so D = x0 there, and the formula becomes x <- x0.
     """
-    grid = time_grid(schedule.num_steps, steps)
+    grid = time_grid(schedule.num_steps, steps, power)
     x0_last = h_last = None
     for k, t in progress(list(enumerate(grid))):
         x0 = schedule.predict_x0(x, t, predict_eps(x, t, k))
@@ -593,7 +602,7 @@ def conditions(model, pieces, segment=1):
 
 
 @torch.no_grad()
-def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter, segment=None):
+def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, chunk=200, progress=iter, segment=None, power=1.0):
     """Motion for speech [B, F, S], in pieces [B, chunk, P] (the last one shorter); joined, they equal generate().
 
     Nothing looks beyond its segment in the motion, so a chunk of whole segments needs of the past only what its network passes saw of it: for each
@@ -609,7 +618,7 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
     `no_speech` in place of its condition, so the network can also answer without speech: eps_none, and guidance moves away from that. 1 is
     the model as trained, more follows the speech more strictly; anything but 1 costs a second pass, made in the same batch.
 
-    seed: see FrameNoise. The network computes in the type of its weights, the samplers in float32.
+    seed: see FrameNoise; power: see time_grid. The network computes in the type of its weights, the samplers in float32.
 
     ValueError: a sampler or a number of steps that there is not, another schedule than the network was trained with, a chunk that is no whole number of
     segments, or no speech at all.
@@ -623,7 +632,7 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
         raise ValueError(f"a chunk of {chunk} frames does not hold whole segments of {segment}")
     guided, before, start, heard = guidance != 1, None, 0, 0
     dtype, device = model.no_speech.dtype, model.no_speech.device
-    grid = torch.tensor(time_grid(schedule.num_steps, steps), pin_memory=device.type == "cuda").to(device, non_blocking=True)            # [steps]
+    grid = torch.tensor(time_grid(schedule.num_steps, steps, power), pin_memory=device.type == "cuda").to(device, non_blocking=True)            # [steps]
     step_halves = model.step_halves(grid)                        # [steps, parts W or W] each
     whole = isinstance(speech, torch.Tensor) and speech.shape[1] <= chunk
     caches = [None if whole else {} for _ in range(steps)]
@@ -649,12 +658,12 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
             return eps
 
         noise = FrameNoise(seed, B, start, start + F, model.config.pose_dim, here.device)
-        poses = model.poses(SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress), before)
+        poses = model.poses(SAMPLERS[sampler](predict_eps, schedule, noise(), steps, noise, progress, power), before)
         before, start = torch.cat([poses[:, :1] if before is None else before, poses], dim=1)[:, -2:], start + F
         yield poses[:, :F - max(0, start - heard)]   # [B, F, P], at the end without what filled up the last segment
 
 
-def generate(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter, segment=None):
+def generate(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, progress=iter, segment=None, power=1.0):
     """Motion for speech [B, F, S] -> standardised pose features [B, F, P]. `steps` counts network passes.
 
     Up to four attention windows, in whole segments, all frames are made at once, as in the paper; beyond, in chunks that give the same
@@ -662,4 +671,4 @@ def generate(model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, s
     """
     segment = model.config.segment if segment is None else segment
     chunk = max(1, 4 * model.config.attention_window // segment) * segment
-    return torch.cat(list(generate_stream(model, schedule, speech, sampler, steps, guidance, seed, chunk, progress, segment)), dim=1)
+    return torch.cat(list(generate_stream(model, schedule, speech, sampler, steps, guidance, seed, chunk, progress, segment, power)), dim=1)

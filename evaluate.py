@@ -30,7 +30,7 @@ from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_
 from diffmotion import SAMPLERS
 from metrics import PUPPET_SCORES, fit_reference, onset_hits, onset_hits_of_takes, puppet_scores, report
 from motion import BvhError, find_strokes, read_bvh, resample, written_beside
-from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
+from sample import GRID_POWER, GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
 
 PUPPET = Path("corpora/puppet")
@@ -212,6 +212,7 @@ def parse():
     parser.add_argument("--json", type=Path, help="file to write the scores to")
     parser.add_argument("--sampler", default=SAMPLER, choices=list(SAMPLERS), help="as in sample.py (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network (default: %(default)s)")
+    parser.add_argument("--grid-power", type=float, default=GRID_POWER, metavar="POWER", help="as in sample.py (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"), help="of the network's products, as in sample.py (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
@@ -226,6 +227,8 @@ def parse():
         parser.error(f"--json {args.json}: is a folder; name a file in it")
     if args.steps < 1:
         parser.error(f"--steps must be at least 1, not {args.steps}")
+    if not 0.1 <= args.grid_power <= 10:             # nan is refused too
+        parser.error(f"--grid-power must be between 0.1 and 10, not {args.grid_power}")
     if not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
     if args.seeds < 3:
@@ -240,7 +243,7 @@ def main():
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision)
     generator.cache = args.cache
-    settings = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance)
+    settings = dict(sampler=args.sampler, steps=args.steps, power=args.grid_power, guidance=args.guidance)
     scores, table, how = {}, {}, {}
     if args.data:
         folder = PUPPET if args.data == "puppet" else Path(args.data)

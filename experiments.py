@@ -311,7 +311,8 @@ def ends(args, checkpoint, truth, waveforms, answers, seed, seconds):
     return scores
 
 
-SAMPLER_STEPS = {"ddpm": (5, 8, 10, 15, 25, 50, 100, 1000), "ddim": (5, 8, 10, 15, 25, 50, 100), "dpmpp": (5, 8, 10, 15, 25, 50, 100)}
+SAMPLER_STEPS = {"ddpm": (5, 8, 10, 15, 25, 50, 100, 1000), "ddim": (5, 8, 10, 15, 25, 50, 100), "dpmpp": (5, 8, 10, 15, 25, 50, 100),
+                 "ddpm, power 1.67": (10, 25), "dpmpp, power 1.67": (10, 25)}     # how the steps are spread: diffmotion.time_grid
 
 
 def choosing():
@@ -321,9 +322,11 @@ def choosing():
 
 def samplers(args):
     """How many steps, of which sampler? The shipped model, on takes that are used for nothing but choosing."""
-    for sampler, counts in SAMPLER_STEPS.items():
+    for family, counts in SAMPLER_STEPS.items():
+        sampler, _, power = family.partition(", power ")
+        spread = dict(power=float(power)) if power else {}
         for steps in counts:
-            yield f"{sampler} {steps}", [one_model(args, ["shipped"], SHIPPED, choosing(), seed, "valid", sampler=sampler, steps=steps) for seed in args.seeds]
+            yield f"{family} {steps}", [one_model(args, ["shipped"], SHIPPED, choosing(), seed, "valid", sampler=sampler, steps=steps, **spread) for seed in args.seeds]
     yield from bounds(choosing(), "valid")
 
 

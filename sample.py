@@ -37,7 +37,7 @@ from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
 
 HERE = Path(__file__).resolve().parent
-SAMPLER, STEPS, GUIDANCE = "dpmpp", 10, 1.2     # chosen on puppet takes of their own (seed 77): see results/README.md
+SAMPLER, STEPS, GRID_POWER, GUIDANCE = "dpmpp", 10, 1.0, 1.2     # chosen on puppet takes of their own (seed 77): see results/README.md
 # Frames that are made before the first one and thrown away, to copies of the first frame of speech. The first frame has no past to go on from: hands
 # begin anywhere, and sink to where they rest over some 20 frames. Hands' mean speed in the first 0.4 s of 24 clips that begin with silence, body
 # heights a second, with a lead of 0, 10, 20, 40 frames: 0.21, 0.071, 0.033, 0.020; the recorded motion: 0.017.
@@ -77,7 +77,7 @@ class Generator:
             yield self.model.mix_layers(((piece.float() - mean) / deviation).to(self.device))[None]
 
     def __call__(self, speech, **settings):
-        """Speech features [B, F, S] -> B Motions. settings: sampler, steps, guidance, seed, progress, segment of diffmotion.generate."""
+        """Speech features [B, F, S] -> B Motions. settings: sampler, steps, power, guidance, seed, progress, segment of diffmotion.generate."""
         return [self.codec.decode(pose) for pose in self.poses(speech, **settings)]
 
     def poses(self, speech, **settings):
@@ -462,6 +462,7 @@ def parse():
     parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
     parser.add_argument("--sampler", default=SAMPLER, choices=list(diffmotion.SAMPLERS), help="how noise becomes motion (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network; 1000 with --sampler ddpm is the paper's way (default: %(default)s)")
+    parser.add_argument("--grid-power", type=float, default=GRID_POWER, metavar="POWER", help="how the steps are spread: 1 evenly, more puts more of them at weak noise. 1.67 takes a ninth of the hands' jerk, and two syllables in a thousand (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="1 is the model as trained, more follows the speech more strictly (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="N motions for each file, from seeds --seed, --seed + 1, ...: STEM-seed0.bvh, ..., one page with all")
@@ -484,6 +485,8 @@ def parse():
         parser.error(f"--seeds {args.seeds}: --stream and --live make one motion; run them once for each --seed")
     if args.live and sys.stdin.isatty():
         parser.error("--live: standard input is a keyboard; pipe sound into it, as in: arecord -q -t raw -f S16_LE -r 16000 -c 1 | python sample.py --live")
+    if not 0.1 <= args.grid_power <= 10:             # nan is refused too
+        parser.error(f"--grid-power must be between 0.1 and 10, not {args.grid_power}")
     if not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
     return args
@@ -514,7 +517,7 @@ def write_outputs(generator, jobs, args, taken):
             bar.update()
 
     motions = generator.together([speech for _, _, speech in jobs for _ in seeds], [seed for _ in jobs for seed in seeds], sampler=args.sampler,
-                                 steps=args.steps, guidance=args.guidance, progress=progress)
+                                 steps=args.steps, power=args.grid_power, guidance=args.guidance, progress=progress)
     bar.close()
     for n, (name, waveform, _) in enumerate(jobs):
         stem = free_stem(name, taken, args.out)
@@ -536,7 +539,7 @@ def main():
         return view(sys.argv[2:])
     args = parse()
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision, args.compile)
-    settings, segment = dict(sampler=args.sampler, steps=args.steps, guidance=args.guidance, seed=args.seed), generator.model.config.segment
+    settings, segment = dict(sampler=args.sampler, steps=args.steps, power=args.grid_power, guidance=args.guidance, seed=args.seed), generator.model.config.segment
     if args.live and str(args.out) == "-":
         return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or in_segments(LIVE_CHUNK, segment), **settings)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -326,8 +326,8 @@ def test_each_sampler_recovers_a_two_dimensional_distribution(sampler, steps):
         assert own.std(0).mean().item() == pytest.approx(SPREAD, rel=0.15)
 
 
-@pytest.mark.parametrize("name,steps", [("ddim", 10), ("dpmpp", 10), ("dpmpp", 1), ("dpmpp", 2), ("ddpm", 50), ("ddpm", 10)])
-def test_samplers_walk_the_path_that_diffusers_walks(name, steps):
+@pytest.mark.parametrize("name,steps,power", [("ddim", 10, 1), ("dpmpp", 10, 1), ("dpmpp", 1, 1), ("dpmpp", 2, 1), ("ddpm", 50, 1), ("ddpm", 10, 1), ("dpmpp", 10, 1.67), ("ddpm", 10, 1.67)])
+def test_samplers_walk_the_path_that_diffusers_walks(name, steps, power):
     diffusers = pytest.importorskip("diffusers")
     schedule = NoiseSchedule(50 if steps == 50 else 1000)    # DDPM on a full chain of 50 steps too, as Ho et al. have it
     common = dict(num_train_timesteps=schedule.num_steps, beta_start=1e-4, beta_end=2e-2, beta_schedule="linear", timestep_spacing="trailing")
@@ -339,9 +339,12 @@ def test_samplers_walk_the_path_that_diffusers_walks(name, steps):
         theirs, extra = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2, final_sigmas_type="zero", lower_order_final=True), {}
     else:
         theirs, extra = diffusers.DDPMScheduler(**common, clip_sample=False), dict(generator=their_random)
-    theirs.set_timesteps(steps)
-    assert theirs.timesteps.tolist() == dm.time_grid(schedule.num_steps, steps)
-    ours = dm.SAMPLERS[name](eps_at, schedule, start, steps, lambda: torch.randn(start.shape, generator=ours_random))
+    if power == 1:
+        theirs.set_timesteps(steps)
+    else:                                            # a grid of one's own (which its DDIM does not take)
+        theirs.set_timesteps(timesteps=dm.time_grid(schedule.num_steps, steps, power))
+    assert theirs.timesteps.tolist() == dm.time_grid(schedule.num_steps, steps, power)
+    ours = dm.SAMPLERS[name](eps_at, schedule, start, steps, lambda: torch.randn(start.shape, generator=ours_random), power=power)
     x = start
     for t in theirs.timesteps:
         x = theirs.step(eps_at(x, int(t), 0), t, x, **extra).prev_sample
@@ -354,6 +357,19 @@ def test_the_step_grid_falls_evenly_from_the_noisiest(steps):
     grid = dm.time_grid(1000, steps)
     gaps = [t - after for t, after in zip(grid, grid[1:] + [-1])]
     assert len(grid) == steps and grid[0] == 999 and min(gaps) >= 1 and max(gaps) - min(gaps) <= 1
+
+
+@pytest.mark.parametrize("power", [0.3, 0.8, 1.67, 3])
+@pytest.mark.parametrize("steps", [1, 2, 25, 700, 1000])
+def test_a_bent_step_grid_takes_no_step_twice(steps, power):
+    grid = dm.time_grid(1000, steps, power)
+    assert grid[0] == 999 and grid[-1] >= 0 and all(a > b for a, b in zip(grid, grid[1:])) and len(grid) == steps
+    if steps == 25:                                  # more of them at weak noise, the higher the power
+        assert sum(t < 500 for t in grid) == {0.3: 2, 0.8: 10, 1.67: 16, 3: 19}[power]
+        assert grid[20] == round(1000 * 0.2 ** power) - 1
+    for bad in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="positive number"):
+            dm.time_grid(1000, steps, bad)
 
 
 def test_another_schedule_than_the_networks_own_is_refused():
@@ -393,7 +409,7 @@ def test_chunks_joined_are_the_whole(sampler, guidance, memory, adaln):
 def test_chunks_of_whole_segments_joined_are_the_whole(sampler, guidance, frames):
     """Frames that see ahead, but no farther than to the end of their segment: of 4 frames, or by request of 2, of which the last is not full."""
     model, schedule, speech = small_model(segment=4, memory=0.9), NoiseSchedule(), torch.randn(2, frames, 5)
-    settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3)
+    settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3, power=1.67)
     for segment, chunks in ((None, (4, 8, 32)), (2, (2, 6, 32))):
         whole = dm.generate(model, schedule, speech, segment=segment, **settings)
         assert whole.shape == (2, frames, 6)
