@@ -620,7 +620,7 @@ def generate_stream(model, schedule, speech, sampler="dpmpp", steps=10, guidance
 
     seed: see FrameNoise; power: see time_grid. The network computes in the type of its weights, the samplers in float32.
 
-    ValueError: a sampler or a number of steps that there is not, another schedule than the network was trained with, a chunk that is no whole number of
+    ValueError: a sampler, a number of steps or a power that there is not, another schedule than the network was trained with, a chunk that is no whole number of
     segments, or no speech at all.
     """
     if sampler not in SAMPLERS:

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -178,7 +179,7 @@ def test_the_spread_is_that_over_seeds():
 
 def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkeypatch):
     sampled, trained = [], []
-    args = SimpleNamespace(seeds=[0, 1, 5], steps=3600, batch=4, device="cpu", wavlm_checkpoint=None)
+    args = SimpleNamespace(seeds=[0, 1, 5], steps=3600, batch=4, device="cpu", wavlm_checkpoint=None, wanted=None)
     monkeypatch.setattr(experiments, "trained", lambda name, arguments, seed, args, folder: trained.append(seed) or f"{name} {seed}")
     monkeypatch.setattr(experiments, "motions_of", lambda checkpoint, device, wavlm, folder, part, seed, sampling: [(checkpoint, seed)])
     monkeypatch.setattr(experiments, "reference_of", lambda folder, part: None)
@@ -188,6 +189,43 @@ def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkey
     monkeypatch.setattr(experiments.metrics, "diversity", lambda seen: 0.0)
     experiments.on_seeds(args, "split", tested=Path("corpora/puppet"))
     assert trained == [0, 1, 5] and sampled == [[(f"split {seed}", seed), (f"split {seed}", seed + 1)] for seed in (0, 1, 5)]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_of_models_side_by_side_none_is_begun_after_one_that_stopped(tmp_path, monkeypatch, jobs):
+    """The first fails; the second, which runs beside it or not at all, goes on until the failure is known, and to its end; the others are not begun."""
+    folders, begun, made = [tmp_path / str(n) for n in range(5)], [], []
+    for folder in folders:
+        folder.mkdir()
+    event = threading.Event
+    monkeypatch.setattr(threading, "Event", lambda: made.append(event()) or made[-1])        # the first that is made is the one that says stop
+
+    def run(command, **_):
+        begun.append(command)
+        return SimpleNamespace(returncode=3 if command == ["0"] else not made[0].wait(60))
+
+    def function(args):
+        args.wanted |= {folder: [folder.name] for folder in folders}
+        yield "a row", "not run"
+
+    monkeypatch.setattr(experiments.subprocess, "run", run)
+    with pytest.raises(CorpusError, match="0: the training stopped; see .*training.log"):
+        experiments.train_side_by_side(function, SimpleNamespace(jobs=jobs))
+    assert sorted(begun) == [["0"], ["1"]][:jobs]
+
+
+def test_the_samplers_are_asked_for_by_their_labels(monkeypatch):
+    monkeypatch.setattr(experiments, "one_model", lambda args, key, checkpoint, folder, seed, part, **sampling: sampling)
+    monkeypatch.setattr(experiments, "choosing", lambda: None)
+    monkeypatch.setattr(experiments, "bounds", lambda *_: [])
+    asked = {label: rows[0] for label, rows in experiments.samplers(SimpleNamespace(seeds=[3]))}
+    assert asked["ddpm 1000"] == dict(sampler="ddpm", steps=1000) and asked["ddpm, power 1.67 25"] == dict(sampler="ddpm", steps=25, power=1.67)
+
+
+def test_frame_by_frame_takes_the_grid_it_is_given():
+    model, schedule, speech = small("frames"), NoiseSchedule(), torch.randn(1, 4, 5)
+    even, bent = (model.generate(schedule, speech, "ddim", 4, seed=4, power=power) for power in (1.0, 2.0))
+    assert not torch.allclose(even, bent, atol=1e-3)
 
 
 def test_a_corpus_of_other_settings_is_refused(tmp_path, monkeypatch):
@@ -218,7 +256,7 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     command = [sys.executable, str(ROOT / "evaluate.py"), "experiment", "features", "--steps", "2", "--seeds", "0", "--device", "cpu"]
 
     def run(*more):
-        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="2"))
+        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
         assert done.returncode == 0, done.stderr
         return done
 

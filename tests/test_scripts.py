@@ -501,11 +501,12 @@ def test_any_folder_of_pairs_trains_samples_and_is_scored(tmp_path):
     (tmp_path / "my corpus" / "test" / "held out.json").write_text('{"names": ["jawOpen"], "frames": []}')       # BEAT's, of the face: no puppet's answers
     done = run("train.py", "--data", tmp_path / "my corpus", "--out", tmp_path / "o", "--steps", 10, "--features", "mfcc", *TINY)
     assert done.returncode == 0 and "4 takes" in done.stdout, done.stderr
-    scored = run("evaluate.py", "--checkpoint", tmp_path / "o" / "last.pt", "--data", tmp_path / "my corpus", "--json", tmp_path / "s.json", "--steps", 3,
+    scored = run("evaluate.py", "--checkpoint", tmp_path / "o" / "last.pt", "--data", tmp_path / "my corpus", "--json", tmp_path / "s.json", "--steps", 3, "--grid-power", 2,
                  "--speech", tmp_path / "my corpus" / "test" / "held out.wav")
     assert scored.returncode == 0, scored.stderr
-    scores = json.loads((tmp_path / "s.json").read_text())["scores"]
-    assert "onset_hits_truth" in scores and "onset_hits_shifted" in scores["speech"]["held out.wav"]
+    report = json.loads((tmp_path / "s.json").read_text())
+    scores = report["scores"]
+    assert (report["steps"], report["power"]) == (3, 2) and "onset_hits_truth" in scores and "onset_hits_shifted" in scores["speech"]["held out.wav"]
 
 
 def test_a_skeleton_without_a_hand_by_name_trains_and_samples_all_the_same(tmp_path):
@@ -617,6 +618,7 @@ def test_speech_too_short_to_be_shifted_is_not_scored(tiny_run, tmp_path):
     hits = metrics.onset_hits([np.array([0.5])], torch.from_numpy(tone(2.1)).float(), np.random.default_rng(0))
     assert np.isfinite(hits).all()
     assert_one_error_line(run("evaluate.py", "--guidance", "nan"), "--guidance")
+    assert_one_error_line(run("evaluate.py", "--grid-power", "inf"), "--grid-power")
 
 
 def test_a_take_without_strokes_says_nothing_about_onsets():
