@@ -193,15 +193,16 @@ def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkey
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_of_models_side_by_side_none_is_begun_after_one_that_stopped(tmp_path, monkeypatch, jobs):
-    """The first fails; the second, which runs beside it or not at all, goes on until the failure is known, and to its end; the others are not begun."""
+    """The first fails; the second, if it runs beside the first, goes on until the failure is known, and to its end; the others are not begun."""
     folders, begun, made = [tmp_path / str(n) for n in range(5)], [], []
     for folder in folders:
         folder.mkdir()
-    event = threading.Event
+    event, two_run = threading.Event, threading.Barrier(jobs)
     monkeypatch.setattr(threading, "Event", lambda: made.append(event()) or made[-1])        # the first that is made is the one that says stop
 
     def run(command, **_):
         begun.append(command)
+        two_run.wait(60)
         return SimpleNamespace(returncode=3 if command == ["0"] else not made[0].wait(60))
 
     def function(args):
