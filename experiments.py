@@ -126,7 +126,7 @@ def trained(name, arguments, seed, args, folder=None):
 def train_side_by_side(function, args):
     """Trains what an experiment wants, args.jobs models at a time, each on its share of the cores. What a training prints goes into its folder's training.log.
 
-    One of these small models cannot keep two cores busy, and a GPU far less.
+    One of these small models cannot keep two cores busy, and a GPU far less: on two cores of an EPYC two at a time take 0.7 of the time of one after the other.
     """
     wanted, share = {}, os.environ | dict(OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // args.jobs)))
     for _ in function(argparse.Namespace(**vars(args) | dict(wanted=wanted))):
