@@ -73,7 +73,7 @@ class Settings:
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
-    momentum: float = 0.0           # share of the last change that is no news either, see diffmotion.news. 0.5 takes a fifth to a quarter of the hands' jerk, and three to seven syllables in a thousand
+    momentum: float = 0.0           # share of the last change that is no news either, see diffmotion.news. 0.5 takes a sixth of the hands' jerk; with --segment 1 a fifth to a quarter, and three to seven syllables in a thousand
     test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default those in a folder test/, else those that the corpus' authors hold out, else a tenth
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
