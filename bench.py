@@ -220,7 +220,7 @@ def training(_, batch=8, window=160):
                 torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 0.002)
 
             work = operations(step)
-            if "compiled" in way:                   # as in train.py
+            if "compiled" in way:                    # as in train.py
                 for block in model.blocks:
                     data.compile_or_refuse(block, DEVICE)
             product, product_work = plain_product(TYPES[name])

@@ -5,7 +5,7 @@
 
 Each experiment is one function below that yields rows; a row is a label and the scores of it, once for each seed. What was
 trained (runs/experiments/) and what was scored (runs/experiments/scores/) is kept, so a killed experiment goes on where it was, and
-one that shares a model with another does not train it again. Run one at a time: two that want the same model would write the same files.
+one that shares a model with another does not train it again. Run one at a time (--jobs trains its models side by side): two that want the same model would write the same files.
 
 The puppet is the corpus throughout (see puppet.py): its takes for testing are looked at for reporting only. Where a setting
 is chosen by a curve (samplers, guidance), the curve is drawn on other takes, of another seed of the puppet.
@@ -38,7 +38,7 @@ from bench import machine
 from data import CorpusError, Parser, device, find_pairs, has_bf16, load_take
 from motion import find_strokes, written_beside
 from pictures import new_figure, write_picture
-from sample import GUIDANCE, HERE, SAMPLER, STEPS, load_generator
+from sample import GRID_POWER, GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from train import HERE_AND_NOW, Settings
 from wavlm_loader import SAMPLE_RATE
 
@@ -152,10 +152,10 @@ def remembered(checkpoint, key, compute, **sampling):
     """compute() -> scores of a checkpoint, or what it returned the last time under this key, a list of strings and numbers.
 
     sampling: what differs from the default way. It and the checkpoint's content are part of the file's name: with others, what was
-    remembered is not the answer. Beside the scores stands how they were made: {"made": {sampler, steps, guidance, checkpoint, date, machine}}, and
+    remembered is not the answer. Beside the scores stands how they were made: {"made": {sampler, steps, power, guidance, checkpoint, date, machine}}, and
     under "trained" the precision, date and machine of the training, which may have been another.
     """
-    made = dict(sampler=SAMPLER, steps=STEPS, guidance=GUIDANCE) | sampling | dict(checkpoint=f"{zlib.crc32(Path(checkpoint).read_bytes()):08x}")
+    made = dict(sampler=SAMPLER, steps=STEPS, power=GRID_POWER, guidance=GUIDANCE) | sampling | dict(checkpoint=f"{zlib.crc32(Path(checkpoint).read_bytes()):08x}")
     path = RUNS / "scores" / ("_".join(map(str, [*key, *made.values()])).replace("/", "-").replace(" ", "-") + ".json")
     if not path.exists():
         beside_it = Path(checkpoint).parent / "trained.json"
