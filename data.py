@@ -303,6 +303,29 @@ def in_noise(waveform, seed):
     return waveform + noise * (waveform.square().mean() / noise.square().mean()).sqrt() * 10 ** (-uniform(0, 30) / 20)
 
 
+def in_another_voice(waveform, octaves, seed, decibels=10.0):
+    """waveform [samples] -> the same words by a larger or a smaller speaker, through another microphone.
+
+    The magnitudes of its spectrum are stretched along the frequencies, formants and pitch alike, by a factor between 2^-octaves and 2^octaves. Microphone
+    and room are an equaliser with six marks, spread evenly over the logarithm of the frequency from 40 Hz to 8 kHz, each drawn between -decibels and decibels. When things
+    are said and how loudly stays (as a root mean square of all). To an ear it sounds rough, since the phases stay where they were, but mel and MFCC do
+    not hear phases. Drawn anew for each minute. seed: any whole number.
+    """
+    if len(waveform) > 60 * SAMPLE_RATE:
+        return torch.cat([in_another_voice(minute, octaves, seed + n, decibels) for n, minute in enumerate(waveform.split(60 * SAMPLE_RATE))])
+    stretch, *marks = (torch.rand(7, generator=torch.Generator().manual_seed(seed % 2 ** 63)) * 2 - 1).tolist()
+    size, window = 512, torch.hann_window(512)                   # 32 ms: syllables stay apart, and harmonics too
+    spectrum = torch.stft(waveform, size, size // 4, window=window, pad_mode="constant", return_complex=True)        # [257, columns]
+    bins = np.arange(len(spectrum))                              # [257]
+    source = torch.from_numpy(bins / 2 ** (octaves * stretch))   # [257], from where each bin takes its magnitude
+    below = source.long().clamp(max=len(bins) - 2)               # [257]
+    magnitude = torch.lerp(spectrum.abs()[below], spectrum.abs()[below + 1], (source - below).float()[:, None])      # [257, columns]
+    place = np.log(np.maximum(bins * SAMPLE_RATE / size, 40) / 40) / np.log(8000 / 40) * 5                           # [257], 0 at the first mark, 5 at the last
+    gain = 10 ** (torch.from_numpy(np.interp(place, range(6), marks)).float() * decibels / 20) * (source <= len(bins) - 1)   # [257]; above 8 kHz there is nothing to take
+    voice = torch.istft(torch.polar(magnitude * gain[:, None], spectrum.angle()), size, size // 4, window=window, length=len(waveform))      # [samples]
+    return voice * (waveform.square().mean() / voice.square().mean().clamp(min=1e-12)).sqrt()
+
+
 # ------------------------------------------------------------------------------------------------
 # Speech features, kept on disk
 # ------------------------------------------------------------------------------------------------
@@ -419,6 +442,7 @@ class Corpus:
     mirror     draw every second window mirrored, left for right, with the same speech
     skip       leave out the takes that cannot be used, with a line for each, instead of stopping at the first
     noisy      how many times each take is also heard with noise laid over it (see in_noise); batch draws from these as its `noise` says
+    voices     and before that in another voice, if this is more than 0: the octaves of in_another_voice
     scratch    folder for what would not fit into memory, None for the system's (which may be in memory)
     cache      folder that keeps WavLM's features, or None
     poses, speeches: lists of float32 tensors [frames, P], [frames, S], of equal lengths in pairs; pairs: the takes they are from.
@@ -426,7 +450,7 @@ class Corpus:
     batch standardises it.
     """
 
-    def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None, cache=None, noisy=0):
+    def __init__(self, pairs, features, codec=None, speech_scale=None, joints="", mirror=False, skip=False, scratch=None, cache=None, noisy=0, voices=0.0):
         if not pairs:
             raise CorpusError("no takes to train on are left beside those that are held out (in folders named test or valid, or by --test); add recordings")
         self.features, self.pairs, first = features, [], None
@@ -451,8 +475,10 @@ class Corpus:
             if speech.dtype == torch.float16:        # from the cache: on disk already
                 mapped.append(speech[:n])
             else:
-                # the same noise in each run, so that --resume goes on with it
-                heard = [speech] + [features(in_noise(waveform, name_hash(f"{bvh.stem} {k}"))) for k in range(noisy)]
+                heard = [speech]
+                for k in range(noisy):               # the same noises and voices in each run, so that --resume goes on with them
+                    voice = in_another_voice(waveform, voices, name_hash(f"{bvh.stem} voice {k}")) if voices else waveform
+                    heard.append(features(in_noise(voice, name_hash(f"{bvh.stem} {k}"))))
                 rows.add(torch.cat([s[:n] for s in heard], dim=1).numpy())
             self.pairs.append((bvh, sound))
         if first is None:

@@ -69,11 +69,12 @@ class Settings:
     weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
     ema: float = 0.998              # decay of the averaged weights, which are what gets sampled: a memory of 500 steps
     noise: float = 0.25             # share of windows whose speech is heard with noise laid over it, see data.in_noise. Not for WavLM, whose own training had noise in it
+    voices: float = 0.4             # these windows are also heard in another voice and through another microphone, stretched by up to so many octaves, see data.in_another_voice; 0: only in noise
     drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
-    momentum: float = 0.0           # share of the last change that is no news either, see diffmotion.news. 0.5 takes a sixth of the hands' jerk; with --segment 1 a fifth to a quarter, and three to seven syllables in a thousand
+    momentum: float = 0.5           # share of the last change that is no news either, see diffmotion.news. Takes a sixth of the hands' jerk; with --segment 1 a fifth to a quarter, but three to seven syllables in a thousand too
     test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default those in a folder test/, else those that the corpus' authors hold out, else a tenth
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
@@ -107,7 +108,7 @@ def parse():
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
     for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
-                              ("noise", 0, 1), ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
+                              ("noise", 0, 1), ("voices", 0, 1), ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
     try:
@@ -268,7 +269,7 @@ def main():
         if "training" not in saved:
             raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
         try:
-            before = Settings(**dict(muon=0.0, noise=0.0, segment=1) | saved["training"]["settings"])   # runs from before there were these do not have them
+            before = Settings(**dict(muon=0.0, noise=0.0, voices=0.0, segment=1) | saved["training"]["settings"])   # runs from before there were these do not have them
         except TypeError as error:                   # a setting that there is no more
             raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
         before.test = tuple(before.test)
@@ -301,7 +302,7 @@ def main():
     # ---- data: on the device, or on disk where there is more of it -----------------------------------------------------------
     features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, s.device)
     out.mkdir(parents=True, exist_ok=True)
-    corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache, noisy=HEARD_NOISY if s.noise else 0).to(s.device, s.window)
+    corpus = Corpus(pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip, scratch=out, cache=s.cache, noisy=HEARD_NOISY if s.noise else 0, voices=s.voices).to(s.device, s.window)
     if ranks > 1 and rank == 0:
         dist.barrier()
     short = sum(len(pose) < s.window for pose in corpus.poses)
