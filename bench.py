@@ -335,7 +335,7 @@ def prepare_half_an_hour(folder, minutes=30, kept=3):
     for count in (minutes // 5, minutes):
         memory, start = AnonymousMemory(), time.perf_counter()
         before = memory.now()
-        corpus = data.Corpus(sounds[:count], features, mirror=True, scratch=folder, noisy=train.HEARD_NOISY).to("cpu", 160)
+        corpus = data.Corpus(sounds[:count], features, mirror=True, scratch=folder, noisy=train.HEARD_NOISY, voices=train.Settings.voices).to("cpu", 160)
         corpus.batch(8, torch.Generator(), 0.25)
         seconds = time.perf_counter() - start
         memory.stop.set()

@@ -319,10 +319,12 @@ def in_another_voice(waveform, octaves, seed, decibels=10.0):
     bins = np.arange(len(spectrum))                              # [257]
     source = torch.from_numpy(bins / 2 ** (octaves * stretch))   # [257], from where each bin takes its magnitude
     below = source.long().clamp(max=len(bins) - 2)               # [257]
-    magnitude = torch.lerp(spectrum.abs()[below], spectrum.abs()[below + 1], (source - below).float()[:, None])      # [257, columns]
+    magnitude = spectrum.abs()                                   # [257, columns]
+    stretched = torch.lerp(magnitude[below], magnitude[below + 1], (source - below).float()[:, None])                # [257, columns]
     place = np.log(np.maximum(bins * SAMPLE_RATE / size, 40) / 40) / np.log(8000 / 40) * 5                           # [257], 0 at the first mark, 5 at the last
     gain = 10 ** (torch.from_numpy(np.interp(place, range(6), marks)).float() * decibels / 20) * (source <= len(bins) - 1)   # [257]; above 8 kHz there is nothing to take
-    voice = torch.istft(torch.polar(magnitude * gain[:, None], spectrum.angle()), size, size // 4, window=window, length=len(waveform))      # [samples]
+    spectrum *= stretched.mul_(gain[:, None]).div_(magnitude.clamp_(min=1e-20))      # [257, columns], with the phases that it had
+    voice = torch.istft(spectrum, size, size // 4, window=window, length=len(waveform))          # [samples]
     return voice * (waveform.square().mean() / voice.square().mean().clamp(min=1e-12)).sqrt()
 
 
