@@ -123,6 +123,8 @@ def parse():
         if given.get("noise"):
             parser.error(f"--noise {settings.noise:g}: is for mel and mfcc, WavLM's own training had noise in it; leave it out")
         settings.noise = 0.0
+    if given.get("voices") and not settings.noise:
+        parser.error(f"--voices {settings.voices:g}: is for the windows that are heard in noise, and here there are none (--noise 0, or WavLM); leave it out")
     if (settings.width % settings.heads or settings.width // settings.heads % 2) and not resume:
         parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
     if settings.features not in ("mel", "mfcc", "wavlm"):

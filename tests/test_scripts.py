@@ -272,30 +272,32 @@ def test_a_killed_run_resumes_to_the_same_numbers_bit_for_bit(tiny_corpus, tmp_p
     assert same(last(whole), last(killed)) and ("muon" in last(whole)["training"]) == (not also)
 
 
-def test_a_run_that_began_before_there_were_muon_segments_and_noise_goes_on_without_them(tiny_corpus, tmp_path):
+def test_a_run_that_began_before_there_were_muon_segments_noise_and_voices_goes_on_without_them(tiny_corpus, tmp_path):
     common = ["--data", tiny_corpus, "--out", tmp_path, *TINY]
-    assert run("train.py", *common, "--steps", 20, "--muon", 0, "--segment", 1, "--noise", 0).returncode == 0
+    assert run("train.py", *common, "--steps", 20, "--muon", 0, "--segment", 1, "--noise", 0, "--voices", 0).returncode == 0
     saved = last(tmp_path)
     saved["training"]["step"] = 10                   # as if it had been killed there
-    for name in ("muon", "segment", "noise"):
+    for name in ("muon", "segment", "noise", "voices"):
         del saved["training"]["settings"][name]
     del saved["model"]["segment"]
     torch.save(saved, tmp_path / "last.pt")
     done = run("train.py", "--out", tmp_path, "--resume")
     assert done.returncode == 0, done.stderr         # its optimiser's state has been read: Muon has none in it
     done = last(tmp_path)
-    assert done["training"]["step"] == 20 and done["model"]["segment"] == 1 and [done["training"]["settings"][name] for name in ("muon", "segment", "noise")] == [0, 1, 0]
+    assert done["training"]["step"] == 20 and done["model"]["segment"] == 1 and [done["training"]["settings"][name] for name in ("muon", "segment", "noise", "voices")] == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("features", ["mel", "mfcc"])
-def test_training_hears_noise_and_lets_windows_begin_anywhere_in_a_segment(tiny_corpus, tmp_path, monkeypatch, features):
-    """Looked at while it trains: which phases the masks are of, and how many windows were asked for in noise."""
-    phases, shares = [], []
+def test_training_hears_noise_and_voices_and_lets_windows_begin_anywhere_in_a_segment(tiny_corpus, tmp_path, monkeypatch, features):
+    """Looked at while it trains: which phases the masks are of, how many windows were asked for in noise, and how far voices were stretched for it."""
+    phases, shares, octaves = [], [], []
+    voice = data.in_another_voice
+    monkeypatch.setattr(data, "in_another_voice", lambda waveform, far, seed: (octaves.append(far), voice(waveform, far, seed))[1])
     mask, batch = train.MODELS["diffmotion"].mask, data.Corpus.batch
     monkeypatch.setattr(train.MODELS["diffmotion"], "mask", lambda self, *given, phase=None, **named: (phases.append(phase), mask(self, *given, phase=phase, **named))[1])
     monkeypatch.setattr(data.Corpus, "batch", lambda self, size, generator, noise: (shares.append((noise, self.speech.shape[1])), batch(self, size, generator, noise))[1])
-    for also, share, drawn in (([], (0.25, 4), set(range(10))), (["--segment", 1, "--noise", 0], (0.0, 1), {None})):
-        phases.clear(), shares.clear()
+    for also, share, drawn, voices in (([], (0.25, 4), set(range(10)), {0.4}), (["--segment", 1, "--voices", 0], (0.25, 4), {None}, set()), (["--noise", 0], (0.0, 1), set(range(10)), set())):
+        phases.clear(), shares.clear(), octaves.clear()
         monkeypatch.setattr(sys, "argv", ["train.py", *map(str, ["--data", tiny_corpus, "--out", tmp_path / features, "--features", features, "--steps", 30, *TINY, "--segment", 10, "--no-scores", *also])])
         usual = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -303,7 +305,7 @@ def test_training_hears_noise_and_lets_windows_begin_anywhere_in_a_segment(tiny_
         finally:
             for sign, handler in usual.items():
                 signal.signal(sign, handler)
-        assert shares == [share] * 30
+        assert shares == [share] * 30 and set(octaves) == voices and len(octaves) % 3 == 0
         assert {None if phase is None else int(p) for phase in phases[:30] for p in ([0] if phase is None else phase)} == drawn
 
 
@@ -473,7 +475,7 @@ def test_a_resumed_run_keeps_what_it_was_given_where_the_new_command_says_nothin
                                             (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln"),
                                             (["--answer", "x0"], "--answer is v or eps"), (["--loss-power", 2], "--loss-power"),
                                             (["--beta-end", 2], "--beta-end"), (["--beta-end", 0.2], "too little to compute with"), (["--ema", 1], "0.999999, not 1"), (["--fps", 0], "--fps"), (["--fps", "nan"], "--fps"), (["--lr", "nan"], "--lr"), (["--lr", -1], "--lr"),
-                                            (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--noise", 1.5], "--noise"), (["--segment", 0], "--segment must be at least 1"), (["--segment", 161], "--segment 161 is more than --window 160"), (["--features", "wavlm", "--noise", 0.5], "--noise 0.5: is for mel and mfcc"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
+                                            (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--noise", 1.5], "--noise"), (["--voices", 1.5], "--voices"), (["--voices", 0.2, "--noise", 0], "--voices 0.2: is for the windows that are heard in noise"), (["--segment", 0], "--segment must be at least 1"), (["--segment", 161], "--segment 161 is more than --window 160"), (["--features", "wavlm", "--noise", 0.5], "--noise 0.5: is for mel and mfcc"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
                                             (["--window", 80], "--attention-window 100 is more than --window 80")])
 def test_bad_settings_get_one_line(arguments, word, tmp_path):
     assert_one_error_line(run("train.py", "--out", tmp_path / "o", *arguments), word)
