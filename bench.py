@@ -199,7 +199,7 @@ def training(_, batch=8, window=160):
     """
     scores = {}
     for size, batch, window in (("small", batch, window),) + (("paper", 36, 400),) * (DEVICE == "cuda"):
-        config = diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)
+        config = diffmotion.DiffMotionConfig(**SIZES[size], memory=train.Settings.memory, momentum=train.Settings.momentum)
         schedule = diffmotion.NoiseSchedule()
         x0, speech = (torch.randn(batch, window, n, device=DEVICE) for n in (config.pose_dim, config.speech_dim))
         for name, way in itertools.chain(itertools.product(TYPES, ("", " Muon")), [("bfloat16", " compiled"), ("bfloat16", " Muon compiled")] * (DEVICE == "cuda" and "bfloat16" in TYPES)):
@@ -236,7 +236,7 @@ def samplers(_):
     scores, schedule = {}, diffmotion.NoiseSchedule()
 
     def model(size, dtype):
-        network = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(**SIZES[size], memory=0.9)).eval().to(DEVICE)
+        network = diffmotion.DiffMotion(diffmotion.DiffMotionConfig(**SIZES[size], memory=train.Settings.memory, momentum=train.Settings.momentum)).eval().to(DEVICE)
         for weight in network.parameters():
             weight.data = weight.data.to(dtype)
         return network

@@ -306,15 +306,16 @@ def in_noise(waveform, seed):
 def in_another_voice(waveform, octaves, seed, decibels=10.0):
     """waveform [samples] -> the same words by a larger or a smaller speaker, through another microphone.
 
-    The magnitudes of its spectrum are stretched along the frequencies, formants and pitch alike, by a factor between 2^-octaves and 2^octaves. Microphone
-    and room are an equaliser with six marks, spread evenly over the logarithm of the frequency from 40 Hz to 8 kHz, each drawn between -decibels and decibels. When things
-    are said and how loudly stays (as a root mean square of all). To an ear it sounds rough, since the phases stay where they were, but mel and MFCC do
-    not hear phases. Drawn anew for each minute. seed: any whole number.
+    The magnitudes of its spectrum are stretched along the frequencies by a factor between 2^-octaves and 2^octaves. That moves the formants (Jaitly &
+    Hinton's vocal tract length perturbation, 2013, a usual help for recognisers of speech). The pitch stays, since the phases do: a harmonic grows or
+    shrinks where it is, or turns up multiples of 125 Hz away, the rate over the hop, which an ear would find rough. Microphone and room are an equaliser with six marks,
+    spread evenly over the logarithm of the frequency from 40 Hz to 8 kHz, each drawn between -decibels and decibels. When things are said and how loudly stays (as a
+    root mean square of each minute). Drawn anew for each minute. seed: any whole number.
     """
     if len(waveform) > 60 * SAMPLE_RATE:
         return torch.cat([in_another_voice(minute, octaves, seed + n, decibels) for n, minute in enumerate(waveform.split(60 * SAMPLE_RATE))])
     stretch, *marks = (torch.rand(7, generator=torch.Generator().manual_seed(seed % 2 ** 63)) * 2 - 1).tolist()
-    size, window = 512, torch.hann_window(512)                   # 32 ms: syllables stay apart, and harmonics too
+    size, window = 512, torch.hann_window(512)                   # 32 ms: syllables stay apart
     spectrum = torch.stft(waveform, size, size // 4, window=window, pad_mode="constant", return_complex=True)        # [257, columns]
     bins = np.arange(len(spectrum))                              # [257]
     source = torch.from_numpy(bins / 2 ** (octaves * stretch))   # [257], from where each bin takes its magnitude

@@ -293,7 +293,7 @@ def at_once(args, seconds=60.0):
 
 
 def departures(args):
-    """Each is undone alone, then all of them. (Rotary positions, the sliding window and the ear of 0.8 s stay: they are no options.)"""
+    """Each is undone alone; what came later, momentum and other voices, is added; and at last all are undone. (Rotary positions, the sliding window and the ear of 0.8 s stay: they are no options.)"""
     yield from models(args, "split", "joint", "poses", "eps", "plain-loss", "past-alone", "adamw", "no-noise", "now", "paper")
 
 
@@ -457,7 +457,7 @@ SPOKEN = "4 8 15 16 23 42. 108. 3 1 4 1 5 9 2 6. 27 18 28. 77 12 90. 1 2 3 4 5 6
 
 
 def unfamiliar(args):
-    """What does it do with sound that it never, or in training seldom, heard the like of? The shipped model (of noise it has heard some); the strokes are asked for where they were in the original."""
+    """What does it do with sound that it never, or in training seldom, heard the like of? The shipped model (noise and voices beside the puppet's it has heard some of); the strokes are asked for where they were in the original."""
     truth, waveforms, answers = takes_of(corpus())
     speed = {"1.25 times as fast": 1.25, "0.8 times as fast": 0.8}
     for label, change in UNFAMILIAR.items():
@@ -605,7 +605,7 @@ def experiment(name, args):
         print("nothing was run: nothing is written")
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    training = dict(checkpoint="pretrained/puppet.pt") if name in OF_THE_SHIPPED else dict(steps=args.steps, batch=args.batch)
+    training = dict(checkpoint="pretrained/puppet.pt") if name in OF_THE_SHIPPED else dict(steps=args.steps, batch=args.batch, before_what_models_say=THEN)
     fewest = min(len(row["made"]) for row in rows if row.get("made"))
     seeds = args.seeds if fewest == len(args.seeds) else f"{fewest} of {args.seeds}"         # --no-training found fewer models
     report = dict(experiment=name, question=question, rows=rows, seeds=seeds, **training, models=MODELS if name in ("features", "conditioning", "at_once", "departures") else None, device=args.device)

@@ -69,17 +69,17 @@ class Settings:
     weight_decay: float = 0.01      # how strongly weights are pulled towards zero, so that they do not grow without need; AdamW's default
     ema: float = 0.998              # decay of the averaged weights, which are what gets sampled: a memory of 500 steps
     noise: float = 0.25             # share of windows whose speech is heard with noise laid over it, see data.in_noise. Not for WavLM, whose own training had noise in it
-    voices: float = 0.4             # these windows are also heard in another voice and through another microphone, stretched by up to so many octaves, see data.in_another_voice; 0: only in noise
+    voices: float = 0.4             # the windows of --noise are first heard in another voice, formants moved by up to so many octaves, and through another microphone, see data.in_another_voice; 0: only in noise
     drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
-    memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper: see DiffMotion.innovations
+    memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper, and then --momentum is nothing: see DiffMotion.innovations
     momentum: float = 0.5           # share of the last change that is no news either, see diffmotion.news. Takes a sixth of the hands' jerk; with --segment 1 a fifth to a quarter, but three to seven syllables in a thousand too
     test: tuple = ()                # names of takes to hold out for the test, * and ? allowed; by default those in a folder test/, else those that the corpus' authors hold out, else a tenth
     skip: bool = False              # leave out takes that cannot be used instead of stopping at the first
     mirror: bool = False            # learn from every take and its mirror image (the authors do); not for the puppet's default, to keep its numbers
     joints: str = ""                # joints to learn, the others rest: "upper", "no-fingers", "upper,no-fingers" or names, as "Spine*,*Arm,*Hand"
-    fps: float = 20                 # motion frames a second (the authors' value). Windows, --memory and how far speech is heard count frames: at 30 all of them, and segments, last two thirds as long
+    fps: float = 20                 # motion frames a second (the authors' value). Windows, --memory, --momentum and how far speech is heard count frames: at 30 all of them, and segments, last two thirds as long
     seed: int = 0                   # the same seed gives the same run, bit for bit on a CPU
     save_every: int = 250           # steps between checkpoints
     picture_every: int = 1000       # steps between pictures of a sample
@@ -123,8 +123,11 @@ def parse():
         if given.get("noise"):
             parser.error(f"--noise {settings.noise:g}: is for mel and mfcc, WavLM's own training had noise in it; leave it out")
         settings.noise = 0.0
-    if given.get("voices") and not settings.noise:
-        parser.error(f"--voices {settings.voices:g}: is for the windows that are heard in noise, and here there are none (--noise 0, or WavLM); leave it out")
+    for name, needs, why in (("voices", settings.noise, "the windows that are heard in noise, and here there are none (--noise 0, or WavLM)"), ("momentum", settings.memory, "what --memory leaves, and with --memory 0 poses are diffused as they are")):
+        if given.get(name) and not needs and not resume:
+            parser.error(f"--{name} {given[name]:g}: is for {why}; leave it out")
+        if not needs:                                # so that no checkpoint names what was not used
+            setattr(settings, name, 0.0)
     if (settings.width % settings.heads or settings.width // settings.heads % 2) and not resume:
         parser.error(f"--width {settings.width} does not divide into {settings.heads} heads of even size")
     if settings.features not in ("mel", "mfcc", "wavlm"):
@@ -271,7 +274,7 @@ def main():
         if "training" not in saved:
             raise CheckpointError(f"{out / 'last.pt'}: was written for sampling only and cannot be resumed; train anew")
         try:
-            before = Settings(**dict(muon=0.0, noise=0.0, voices=0.0, segment=1) | saved["training"]["settings"])   # runs from before there were these do not have them
+            before = Settings(**dict(muon=0.0, noise=0.0, voices=0.0, segment=1, momentum=0.0) | saved["training"]["settings"])   # runs from before there were these do not have them
         except TypeError as error:                   # a setting that there is no more
             raise CheckpointError(f"{out / 'last.pt'}: comes from another version ({error}); train anew") from None
         before.test = tuple(before.test)

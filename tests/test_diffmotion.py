@@ -395,7 +395,7 @@ def test_a_number_of_steps_that_makes_no_sense_is_refused():
 @pytest.mark.parametrize("sampler,guidance,memory", [("ddpm", 1.0, 0.9), ("ddim", 1.0, 0.0), ("dpmpp", 1.0, 0.0), ("dpmpp", 2.0, 0.9)])
 def test_chunks_joined_are_the_whole(sampler, guidance, memory, adaln):
     """The property that the causal design buys: endless speech, with the result of all frames at once."""
-    model, schedule, speech = small_model(adaln=adaln, memory=memory), NoiseSchedule(), torch.randn(2, 31, 5)
+    model, schedule, speech = small_model(adaln=adaln, memory=memory, momentum=memory / 2), NoiseSchedule(), torch.randn(2, 31, 5)
     settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3)
     whole = dm.generate(model, schedule, speech, **settings)
     for chunk in (1, 7, 16, 31):
@@ -408,7 +408,7 @@ def test_chunks_joined_are_the_whole(sampler, guidance, memory, adaln):
 @pytest.mark.parametrize("frames", [3, 31, 32])
 def test_chunks_of_whole_segments_joined_are_the_whole(sampler, guidance, frames):
     """Frames that see ahead, but no farther than to the end of their segment: of 4 frames, or by request of 2, of which the last is not full."""
-    model, schedule, speech = small_model(segment=4, memory=0.9), NoiseSchedule(), torch.randn(2, frames, 5)
+    model, schedule, speech = small_model(segment=4, memory=0.9, momentum=0.5), NoiseSchedule(), torch.randn(2, frames, 5)
     settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3, power=1.67)
     for segment, chunks in ((None, (4, 8, 32)), (2, (2, 6, 32))):
         whole = dm.generate(model, schedule, speech, segment=segment, **settings)

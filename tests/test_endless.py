@@ -45,7 +45,7 @@ def test_a_frame_is_given_out_as_soon_as_it_was_heard():
 
 @pytest.mark.parametrize("sampler,guidance", [("ddpm", 1.0), ("ddim", 1.5), ("dpmpp", 2.0)])
 def test_a_stream_of_speech_gives_the_motion_of_the_whole(sampler, guidance):
-    model, schedule, speech = small_model(memory=0.9), NoiseSchedule(), torch.randn(2, 70, 5)
+    model, schedule, speech = small_model(memory=0.9, momentum=0.5), NoiseSchedule(), torch.randn(2, 70, 5)
     settings = dict(sampler=sampler, steps=6, guidance=guidance, seed=3)
     whole = dm.generate(model, schedule, speech, **settings)
     for piece, chunk in ((1, 7), (13, 20), (70, 100)):
@@ -96,7 +96,7 @@ def test_a_number_for_a_step_says_what_a_tensor_says():
 @pytest.mark.parametrize("segment", [1, 6])
 def test_company_never_changes_a_motion(guidance, segment):
     """Clips of other lengths and seeds in the batch: each motion is the one that its speech and seed give alone. With segments too, of which the last may not be full."""
-    model, schedule = small_model(memory=0.9, segment=segment), NoiseSchedule()
+    model, schedule = small_model(memory=0.9, momentum=0.5, segment=segment), NoiseSchedule()
     speeches, seeds = [torch.randn(1, n, 5) for n in (31, 7, 70, 1)], [4, 9, 4, 2]
     batch = torch.cat([torch.nn.functional.pad(s, (0, 0, 0, 70 - s.shape[1])) for s in speeches])
     together = dm.generate(model, schedule, batch, steps=5, guidance=guidance, seed=seeds)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def small(name, **settings):
     """A small baseline whose weights are all random: what starts at zero would hide mistakes."""
     torch.manual_seed(0)
-    config = dict(pose_dim=6, speech_dim=5, width=16, depth=2, heads=2, attention_window=8, kernel=3, speech_reach=2, memory=0.9) | settings
+    config = dict(pose_dim=6, speech_dim=5, width=16, depth=2, heads=2, attention_window=8, kernel=3, speech_reach=2, memory=0.9, momentum=0.5) | settings
     model = MODELS[name](DiffMotionConfig(**config))
     for p in model.parameters():
         torch.nn.init.normal_(p, std=0.3)

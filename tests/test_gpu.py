@@ -20,7 +20,7 @@ ON_GPU = ["--device", "cuda"]                        # the last of two counts: T
 @pytest.mark.parametrize("sampler", list(dm.SAMPLERS))
 def test_motion_is_that_of_the_cpu_with_and_without_replay(sampler, adaln, segment):
     """Clips of one length, one of them in other segments, and one of another length: a graph that kept the speech, the mask or the shape of the first would show."""
-    model, schedule, settings = small_model(adaln=adaln, memory=0.9, segment=segment), NoiseSchedule(), dict(sampler=sampler, steps=6, guidance=1.5)
+    model, schedule, settings = small_model(adaln=adaln, memory=0.9, momentum=0.5, segment=segment), NoiseSchedule(), dict(sampler=sampler, steps=6, guidance=1.5)
     clips = [(torch.randn(2, frames, 5), length) for frames, length in ((24, None), (24, None), (24, 4), (13, None), (24, None))]
     expected = [dm.generate(model, schedule, speech, segment=length, **settings) for speech, length in clips]
     model.to("cuda")
@@ -34,7 +34,7 @@ def test_motion_is_that_of_the_cpu_with_and_without_replay(sampler, adaln, segme
 
 def test_chunks_joined_are_the_whole():
     """What tests/test_diffmotion.py holds on the CPU; with the replay in place, which chunks must go around."""
-    model, schedule, speech = small_model(memory=0.9).to("cuda"), NoiseSchedule(), torch.randn(1, 30, 5, device="cuda")
+    model, schedule, speech = small_model(memory=0.9, momentum=0.5).to("cuda"), NoiseSchedule(), torch.randn(1, 30, 5, device="cuda")
     whole = dm.generate(model, schedule, speech, steps=5, guidance=1.5)
     model.denoise = sample.Replayed(model.denoise)
     joined = torch.cat(list(dm.generate_stream(model, schedule, speech, steps=5, guidance=1.5, chunk=7)), dim=1)
@@ -44,7 +44,7 @@ def test_chunks_joined_are_the_whole():
 @pytest.mark.parametrize("sampler", list(dm.SAMPLERS))
 def test_the_samplers_never_wait_for_the_gpu(sampler):
     """PyTorch raises at each wait."""
-    model, schedule, speech = small_model(memory=0.9).to("cuda"), NoiseSchedule(), torch.randn(1, 20, 5, device="cuda")
+    model, schedule, speech = small_model(memory=0.9, momentum=0.5).to("cuda"), NoiseSchedule(), torch.randn(1, 20, 5, device="cuda")
     model.denoise = sample.Replayed(model.denoise)
     dm.generate(model, schedule, speech, sampler, steps=3)       # records
     torch.cuda.set_sync_debug_mode("error")
