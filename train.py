@@ -261,7 +261,7 @@ def plot_layers(path, shares):
 # What a resumed run may be given otherwise than the first. The data may have moved; whether they are the same is seen from the takes
 HERE_AND_NOW = ("out", "data", "no_scores", "save_every", "picture_every", "device", "compile", "wavlm_checkpoint", "cache")
 ANEW = ("out", "device", "compile")      # and what it does not take over: the folder may have moved, and the machine be another
-HEARD_NOISY = 3              # times that each take is heard in noise; each takes as much memory as the clean hearing, and a tenth of a second a minute of speech
+HEARD_NOISY = 3              # times that each take is heard in noise; each takes as much memory as the clean hearing, and 0.15 s of a core a minute of speech
 CHECK_EVERY = 10             # steps between looks at the loss: each look makes a GPU wait for all it was given
 
 
