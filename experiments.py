@@ -72,7 +72,7 @@ MODELS = {
     "past-alone": ("sees the past alone, no segments", "--segment 1"),
     "adamw": ("AdamW, not Muon", "--muon 0"),
     "no-noise": ("no speech heard in noise", "--noise 0"),
-    "now": ("with momentum, and other voices heard: the shipped model's", "--momentum 0.5 --voices 0.4"),
+    "now": ("with momentum and other voices, today's", "--momentum 0.5 --voices 0.4"),
     "paper": ("all seven undone: the paper's", "--adaln joint --depth 5 --memory 0 --answer eps --loss-power 0 --segment 1 --muon 0 --noise 0"),
 }
 

@@ -462,7 +462,7 @@ def parse():
     parser.add_argument("--out", default="out", type=Path, help="folder to write to (default: %(default)s)")
     parser.add_argument("--sampler", default=SAMPLER, choices=list(diffmotion.SAMPLERS), help="how noise becomes motion (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network; 1000 with --sampler ddpm is the paper's way (default: %(default)s)")
-    parser.add_argument("--grid-power", type=float, default=GRID_POWER, metavar="POWER", help="how the steps are spread: 1 evenly, more puts more of them at weak noise. Of ten steps 1.67 takes a twentieth of the hands' jerk, and six syllables in a thousand (default: %(default)s)")
+    parser.add_argument("--grid-power", type=float, default=GRID_POWER, metavar="POWER", help="how the steps are spread: 1 evenly, more puts more of them at weak noise. Of ten steps 1.67 takes a twentieth of the hands' jerk, and five syllables in a thousand (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="1 is the model as trained, more follows the speech more strictly (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="N motions for each file, from seeds --seed, --seed + 1, ...: STEM-seed0.bvh, ..., one page with all")

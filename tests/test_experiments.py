@@ -14,6 +14,7 @@ import torch
 import diffmotion as dm
 import experiments
 import puppet
+import train
 from baselines import MODELS, Direct, PlainBlock
 from bench import machine
 from data import CorpusError
@@ -280,6 +281,8 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
     assert second.stdout == first.stdout and "training" not in second.stderr
     assert (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns == before
     kept = tmp_path / "runs/experiments/mfcc-2x4-0/arguments.txt"
+    assert f"{experiments.THEN} --features mfcc\n" in kept.read_text() and torch.load(kept.parent / "last.pt")["model"]["momentum"] == 0
+    assert experiments.MODELS["now"][1] == f"--momentum {train.Settings.momentum:g} --voices {train.Settings.voices:g}", "the row that has today's defaults"
     kept.write_text(kept.read_text().replace('"lr": 0.001', '"lr": 0.002'))
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and "the defaults of train.py were others" in done.stderr, "a model of other defaults is another model"
