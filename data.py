@@ -4,6 +4,7 @@
     python data.py plot FOLDER TAKE     one take as a picture: poses, sound, strokes, features
 
     find_pairs(folder)     which .bvh belongs to which sound, and which takes are held out
+    in_noise(...), in_another_voice(...)    speech as it might also have been heard
     hear_take(...)         speech features of a recording, WavLM's from the cache
     Corpus(...)            standardised features of every take, on disk
     Corpus.batch(...)      random windows (pose [B, F, P], speech [B, F, S])
@@ -281,6 +282,9 @@ def usable_takes(pairs, skip=False):
     return good
 
 
+# ------------------------------------------------------------------------------------------------
+# Speech as it might also have been heard, so that training knows more rooms and voices than its recordings have
+# ------------------------------------------------------------------------------------------------
 def in_noise(waveform, seed):
     """waveform [samples] -> the same with noise laid over it, 0 to 30 dB below the speech.
 
