@@ -83,15 +83,21 @@ def _blocks(path, seconds=20):
         raise SpeechError(f"{path}: its name is not UTF-8, as that of a file from an old archive; rename it")
     if path.stat().st_size == 0:
         raise SpeechError(f"{path}: is empty (0 bytes); copy or export it again")
-    _refuse_cut_riff(path)
-    read, loudest = 0, 0.0
+    try:
+        _refuse_cut_riff(path)
+    except OSError as error:                         # its rights, or a disk that fails
+        raise SpeechError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+    read, loudest, apart = 0, 0.0, 0.0               # loudest of the mean of all channels, and of each by itself
     try:
         with soundfile.SoundFile(path) as f:
             rate, declared = f.samplerate, f.frames
+            if rate * SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE) ** 2 > 5e7:         # as many numbers has the filter that resamples: of 44101 Hz 700 million, of 44100 Hz 70,000
+                raise SpeechError(f"{path}: has {rate} samples a second, which hardly anything has; convert it to 48000")
             # An MP3 knows its length where its encoder left a tag at its head; for others it is a guess, which may be ten times too long
             known = f.format in ("WAV", "FLAC") or f.format == "MP3" and tagged(path)
             # Not f.blocks(): of a file that ends before it says so that gives a whole block, filled up with what lay in memory (soundfile 0.14)
             while len(block := f.read(int(rate * seconds), dtype="float32", always_2d=True)):
+                apart = max(apart, float(np.abs(block).max()))
                 block = block.mean(axis=1)                       # [n]
                 sound = np.abs(block) < 1e10                     # false for NaN too. Integers written as floats, up to 2e9, are still sound
                 if not sound.all():
@@ -104,6 +110,8 @@ def _blocks(path, seconds=20):
         raise SpeechError(f"{path}: holds no sound (0 samples); export it again")
     if known and read < declared < 2 ** 62:
         raise SpeechError(f"{path}: breaks off after {read / rate:.1f} of {declared / rate:.1f} s; copy it again")
+    if loudest < 1e-4 <= apart:
+        raise SpeechError(f"{path}: its channels cancel each other, as if one were wired the wrong way round; keep one of them")
     if loudest < 1e-4:                               # -80 dB: below the noise of any microphone
         raise SpeechError(f"{path}: is silent from end to end; check the recording")
 
@@ -131,12 +139,16 @@ def _refuse_cut_riff(path):
         head = f.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
             return
-        end = path.stat().st_size
+        end, second = path.stat().st_size, 0
         while len(chunk := f.read(8)) == 8:
             size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"fmt ":
+                second = int.from_bytes(f.read(12)[8:], "little")            # bytes
+                f.seek(-12, 1)
             if chunk[:4] == b"data":
-                # 0 and 0xFFFFFFFF and so on: a recorder that wrote to a pipe and could not know the length
-                if 0 < size < 0x7FFFF000 and f.tell() + size > end:
+                # 0 and 0xFFFFFFFF and so on: a recorder that wrote to a pipe and could not know the length. Less than a tenth of a second
+                # too much: one that counted its own header
+                if 0 < size < 0x7FFFF000 and f.tell() + size - end > second / 10:
                     raise SpeechError(f"{path}: breaks off, {f.tell() + size - end} of its {size} bytes of sound are missing; copy it again")
                 return
             f.seek(size + size % 2, 1)
@@ -297,12 +309,20 @@ class SpeechFeatures:
 
 
 LOUD = 0.95              # share of the 25 ms stretches that are below the level of the loud parts
+RARE, BELOW = 0.995, 12.0        # but that level is at most so many dB below what this share does not reach
+
+
+def below_the_clicks(n):
+    """How many of n stretches are below the few loudest, which may be clicks: RARE of them, but at least 0.1 s are above."""
+    return max(1, min(math.ceil(RARE * n), n - 4))
 
 
 def loud_level(waveform):
     """The level of the loud parts: root mean square of the 25 ms stretch that 95% of the others do not reach.
 
-    Not the overall level, which depends on how long the pauses are; not the peak, which a single click would set.
+    Not the overall level, which depends on how long the pauses are; not the peak, which a single click would set. Where somebody speaks for less than a
+    twentieth of the time, as on one side of a conversation, 95% are pauses, and what is in them would pass for speech: so the level is at most 12 dB below
+    that of the loudest 0.5%. (In speech without such pauses these are 2 to 10 dB louder: there, nothing changes.)
     """
     return loud_level_of([waveform])[0]
 
@@ -317,17 +337,19 @@ def loud_level_of(blocks):
         held = held[whole:]
     power = torch.cat(powers)
     power = power if len(power) else held.square().mean()[None]
-    return power.kthvalue(max(1, math.ceil(LOUD * len(power)))).values.sqrt().clamp(min=1e-5), samples
+    loud, rare = (power.kthvalue(k).values.sqrt() for k in (max(1, math.ceil(LOUD * len(power))), below_the_clicks(len(power))))
+    return torch.maximum(loud, rare * 10 ** (-BELOW / 20)).clamp(min=1e-5), samples
 
 
 class RunningLevel:
     """loud_level of what has been heard so far, for speech that is still being spoken.
 
     The first sounds may be a breath: so it starts as if 5 s had been heard at -20 dB, where recordings of speech usually are, and
-    what is really heard takes over in proportion, in dB. It counts stretches by their level, a tenth of a dB a bin, and so
+    what is really heard takes over in proportion, in dB. A microphone may be on long before somebody speaks: what is more than 30 dB
+    below the usual is taken for a room's silence and no speech. It counts stretches by their level, a tenth of a dB a bin, and so
     takes no more memory after a day than at once. As a function it says the level.
     """
-    USUAL, TRUST = -20.0, 200        # dB below full scale; stretches of 25 ms
+    USUAL, TRUST, SILENT = -20.0, 200, -50.0         # dB below full scale; stretches of 25 ms; dB below full scale
 
     def __init__(self):
         self.counts, self.held = torch.zeros(1001), torch.zeros(0)           # bin n: n / 10 dB below full scale
@@ -344,8 +366,13 @@ class RunningLevel:
 
     def __call__(self):
         """The level, root mean square."""
-        heard = float(self.counts.sum())
-        loud = -0.1 * int(torch.searchsorted(self.counts.cumsum(0), (1 - LOUD) * heard, right=True).clamp(max=1000)) if heard else self.USUAL
+        heard = int(self.counts.sum())
+        if heard:
+            above = torch.tensor([heard * (1 - LOUD), heard - below_the_clicks(heard)])      # [2], stretches
+            loud, rare = (-0.1 * torch.searchsorted(self.counts.cumsum(0), above, right=True).clamp(max=1000)).tolist()
+            loud = max(loud, rare - BELOW, self.SILENT)
+        else:
+            loud = self.USUAL
         return 10 ** ((self.TRUST * self.USUAL + heard * loud) / (self.TRUST + heard) / 20)
 
 
@@ -401,6 +428,8 @@ def load_wavlm(checkpoint=None):
         raise SpeechError(f"{path}: {'no such file' if not path.exists() else 'is a folder'}; {ways}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     except Exception as error:
         what = "would run code when loaded, which is refused" if "unsupported global" in str(error).lower() else "is cut off, damaged or no file of weights"
         raise SpeechError(f"{path}: {what}; {'delete it and run again' if checkpoint is None else ways}") from None

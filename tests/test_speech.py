@@ -74,12 +74,16 @@ def damaged(tmp_path, kind):
         soundfile.write(path, np.zeros(16_000), 16_000)
     elif kind == "zero-length":
         soundfile.write(path, np.zeros(0), 16_000)
+    elif kind == "other-phase":
+        soundfile.write(path, np.stack([tone(1), -tone(1)], axis=1), 16_000)
+    elif kind == "odd-rate":                         # the filter that resamples it would have 700 million numbers
+        soundfile.write(path, tone(1), 44_101)
     elif kind == "nan":
         soundfile.write(path, np.where(np.arange(16_000) == 777, np.nan, tone(1)), 16_000, subtype="FLOAT")
     return path
 
 
-KINDS = ["missing", "empty", "text", "random", "folder", "cut-off", "cut-flac", "cut-mp3", "silent", "zero-length", "nan", "no-sound"]
+KINDS = ["missing", "empty", "text", "random", "folder", "cut-off", "cut-flac", "cut-mp3", "silent", "zero-length", "nan", "no-sound", "other-phase", "odd-rate"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +92,7 @@ def test_damaged_sound_gets_one_clear_line(tmp_path, kind):
     with pytest.raises(W.SpeechError) as caught:
         W.load_audio(path)
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
-    assert {"nan": "sample 777 is nan", "no-sound": "sample 777 is 1e+30", "cut-off": "breaks off", "cut-mp3": "breaks off", "silent": "silent"}.get(kind, "") in str(caught.value)
+    assert {"nan": "sample 777 is nan", "no-sound": "sample 777 is 1e+30", "cut-off": "breaks off", "cut-mp3": "breaks off", "silent": "silent", "other-phase": "cancel each other", "odd-rate": "44101"}.get(kind, "") in str(caught.value)
 
 
 def test_an_mp3_whose_length_is_a_guess_is_read_to_its_end_and_no_farther(tmp_path):
@@ -106,6 +110,28 @@ def test_an_mp3_whose_length_is_a_guess_is_read_to_its_end_and_no_farther(tmp_pa
     sound, begun = W.load_audio(path), W.load_audio(half)
     assert len(sound) == pytest.approx(96_000, abs=3000) and 20_000 < len(begun) < 90_000 and begun.abs().max() < 3
     assert torch.allclose(sound[:len(begun) - 4000], begun[:-4000], atol=1e-3)
+
+
+def test_a_wav_that_counts_its_header_as_sound_is_read(tmp_path):
+    path = damaged(tmp_path, "nan")
+    soundfile.write(path, tone(1), 16_000)
+    sound = bytearray(path.read_bytes())
+    size = sound.index(b"data") + 4
+    sound[size:size + 4] = (32_000 + 44).to_bytes(4, "little")
+    path.write_bytes(sound)
+    assert len(W.load_audio(path)) == 16_000
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs a file that may not be read")
+def test_a_file_that_may_not_be_read_costs_no_other(tmp_path):
+    for name in ("locked", "good"):
+        soundfile.write(tmp_path / f"{name}.wav", tone(1), 16_000)
+    (tmp_path / "locked.wav").chmod(0)
+    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []        # root may read all, unless it gives that up
+    say = "import sys, wavlm_loader as W\nfor name in sys.argv[1:]:\n    try: print(len(W.load_audio(name)))\n    except W.SpeechError as error: print(error)"
+    done = subprocess.run([*bound, sys.executable, "-c", say, tmp_path / "locked.wav", tmp_path / "good.wav"], cwd=ROOT, capture_output=True, text=True)
+    first, second = done.stdout.splitlines()
+    assert "cannot be read (Permission denied)" in first and second == "16000", done.stderr
 
 
 def test_a_wav_written_to_a_pipe_has_no_length_and_is_read_all_the_same(tmp_path):
@@ -154,6 +180,23 @@ def test_a_quiet_recording_is_heard_as_a_loud_one(kind):
     waveform = torch.from_numpy(tone(3)).float() * (torch.rand(48_000) > 0.5)
     features = W.SpeechFeatures(kind)
     assert torch.allclose(features(waveform), features(waveform * 0.03), atol=1e-3)
+
+
+@pytest.mark.parametrize("room", [0.0, 1e-3])
+def test_the_level_is_that_of_the_speech_also_where_nearly_all_is_pause(room):
+    """Six seconds of speech in two minutes of a quiet room: 95% of it are pauses, whose level would make the speech 40 dB too loud."""
+    random = torch.Generator().manual_seed(0)
+    speech = torch.randn(96_000, generator=random) * 0.1 * (1 + torch.sin(torch.arange(96_000) / 600))
+    alone = W.loud_level(speech)
+    among = torch.randn(1_920_000, generator=random) * room
+    among[800_000:896_000] += speech
+    assert alone / 5 < W.loud_level(among) < 1.05 * alone
+    among[:1600] = 1.0                               # a tenth of a second of clicks is no speech
+    assert W.loud_level(among) < 1.05 * alone and W.loud_level(among[:80_000]) < max(0.02 * alone, 1.1 * room)
+    live = W.RunningLevel()
+    for _ in live.hear(among[:320_000].split(800)):
+        pass
+    assert live() > 10 ** (-45 / 20), "twenty seconds in which nobody speaks"
 
 
 def test_log_mel_is_made_of_the_power_of_the_bands():
