@@ -43,7 +43,8 @@ def plot_heard(path, waveform, wavlm_features, title):
     figure = new_figure(15, 10, layout="constrained")
     axes = figure.subplots(3, 2, height_ratios=(1, 3, 3), width_ratios=(2, 1))
     axes[0, 0].plot(np.arange(len(waveform)) / SAMPLE_RATE, waveform, color="#444444", lw=0.4)
-    axes[0, 0].set(title=title, xlim=(0, seconds), yticks=[])
+    axes[0, 0].set(xlim=(0, seconds), yticks=[])
+    axes[0, 0].set_title(title, parse_math=False)    # dollars in a file's name are no formula
     axes[0, 1].axis("off")
     rows = (("MFCC: 20 numbers, the coarse shape of the spectrum", ((mfcc - mfcc.mean(dim=0)) / mfcc.std(dim=0)).T, mfcc),
             (f"WavLM: the 20 directions in which its {wavlm_features.shape[1]} numbers vary most", principal_components(wavlm_features).T, wavlm_features))
@@ -123,6 +124,8 @@ def main():
             raise SpeechError(f"{args.audio}: lasts {len(waveform) / SAMPLE_RATE:.1f} s; give at least 15 s to cut into pieces")
         print_curve(wavlm, waveform)
     else:
+        if len(waveform) < SAMPLE_RATE // 2:
+            raise SpeechError(f"{args.audio}: lasts {len(waveform) / SAMPLE_RATE:.2f} s; give at least 0.5 s to look at")
         waveform = waveform[:6 * SAMPLE_RATE]
         args.out.parent.mkdir(parents=True, exist_ok=True)
         plot_heard(args.out, waveform, torch.cat(list(hear(wavlm, waveform, [args.layer]))), f"{args.audio.name}, WavLM's layer {args.layer}")

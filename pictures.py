@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from diffmotion import SAMPLERS, FrameNoise, rotate, sliding_causal_mask
-from motion import BvhError, find_strokes, hand_joints, resample, written_beside
+from motion import BvhError, find_strokes, hand_joints, resample, side_and_stem, written_beside
 from wavlm_loader import SAMPLE_RATE
 
 # The player page's colours, darker where they are thin
@@ -60,14 +60,13 @@ def write_picture(path, figure, dpi=80):
 # ------------------------------------------------------------------------------------------------
 # 1. A body on paper
 # ------------------------------------------------------------------------------------------------
-SIDES = {"left": re.compile(r"left|(^|[_.:])l[_.]|[_.]l$", re.IGNORECASE), "right": re.compile(r"right|(^|[_.:])r[_.]|[_.]r$", re.IGNORECASE)}
 # Thickness of a bone in body heights by the name of its lower joint; the first that fits
-THICK = [(r"thumb|index|middle|ring|pinky|finger", 0.010), (r"hand|wrist|toe|foot|ankle", 0.028), (r"fore|elbow|knee|(?<!up)leg", 0.036), ("", 0.048)]
+THICK = [(r"thumb|index|middle|ring|pinky|finger", 0.010), (r"hand|wrist|toe|foot|ankle", 0.028), (r"fore|lower|elbow|knee|shin|calf|(?<!up)(?<!upper)leg", 0.036), ("", 0.048)]
 
 
 def side_of(name):
     """"left", "right" or "" from a joint's name, in the manners of several programs."""
-    return next((side for side, pattern in SIDES.items() if pattern.search(name)), "")
+    return side_and_stem(name)[0]
 
 
 def stand(motion):
@@ -123,14 +122,14 @@ def draw_body(axes, points, parents, names, x=0.0, pitch=0.12):
     head = next((p for p, name in enumerate(names) if "head" in name.lower()), None)
     # "LeftShoulder" is the collar bone in some skeletons, the joint of the upper arm in others ("LeftArm" absent).
     limbs = {(side, kind): next((p for pattern in patterns for p, name in enumerate(names) if side_of(name) == side and re.search(pattern, name, re.IGNORECASE)), None)
-             for side in SIDES for kind, patterns in (("hip", ["upleg|hip|thigh"]), ("shoulder", [r"(^|left|right|up|upper|[_.: ])arm", "shoulder"]))}
+             for side in ("left", "right") for kind, patterns in (("hip", ["up(per)?[_ ]?leg|hip|thigh"]), ("shoulder", [r"(^|left|right|up|upper|[_.: -])arm", "shoulder|shldr"]))}
     inside = set()                                               # joints of the trunk: no bones of their own
     if None not in limbs.values():                               # with hips and shoulders known, it has a width
         for p in limbs.values():
             while p >= 0:
                 inside.add(p)
                 p = parents[p]
-        hips, shoulders = ([flat[limbs[side, kind]] for side in SIDES] for kind in ("hip", "shoulder"))
+        hips, shoulders = ([flat[limbs[side, kind]] for side in ("left", "right")] for kind in ("hip", "shoulder"))
         waist, chest = (sum(pair) / 2 for pair in (hips, shoulders))
         depth = points[list(limbs.values()), 2].mean()           # one for all, so that their rims lie below all of them
         for a, b, width in [(*hips, 0.08), (0.8 * shoulders[0] + 0.2 * chest, 0.8 * shoulders[1] + 0.2 * chest, 0.07), (waist, chest, 0.1),
@@ -533,7 +532,7 @@ def paint_film(scenes, limits, waveform, fps, width, height):
             if features is not None:
                 draw_trails(stage, points, names, frame, x)
             if len(bodies) > 1:
-                stage.text(x, bottom + 0.03, label, ha="center", color=DARK, fontsize=11)
+                stage.text(x, bottom + 0.03, label, ha="center", color=DARK, fontsize=11, parse_math=False)      # dollars in a file's name are no formula
         stage.text(0.03, 0.95, caption, color=DARK, fontsize=13, va="top", transform=stage.transAxes)
         if features is not None:
             image.set_data(features)
@@ -570,12 +569,13 @@ def write_mp4(path, pictures, frames, fps, waveform):
     try:
         if waveform is not None:
             import soundfile
+            waveform = np.asarray(waveform)          # a WAV of floats may go beyond 1, where 16 bits end
             with open(wav, "wb") as file:            # whose OSError names the folder that cannot be written; soundfile has an error of its own
-                soundfile.write(file, np.asarray(waveform), SAMPLE_RATE, format="WAV", subtype="PCM_16")
-            sound = ["-i", str(wav), "-c:a", "aac"]
+                soundfile.write(file, waveform / max(1.0, np.abs(waveform).max()), SAMPLE_RATE, format="WAV", subtype="PCM_16")
+            sound = ["-i", str(wav.resolve()), "-c:a", "aac"]     # whole paths: "a:b.mp4" would be a protocol
         # yuv420p: what every player and every slide program decodes. -t: sound that goes on past the motion is cut.
         command = [shutil.which("ffmpeg") or "ffmpeg", "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{fps:g}",
-                   "-i", "-", *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-t", f"{frames / fps:.3f}", "-f", "mp4", str(path)]
+                   "-i", "-", *sound, "-c:v", "libx264", "-pix_fmt", "yuv420p", "-t", f"{frames / fps:.3f}", "-f", "mp4", str(path.resolve())]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             process.stdin.write(first.tobytes())

@@ -10,6 +10,23 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 SHARED = ROOT.parent / "shared" / "data"         # real speech and BVH files; a user's clone has none
 
+# How some programs name what the puppet calls LeftArm and so on; "{}" is the side in each one's manner
+PARTS = ("Shoulder", "Arm", "ForeArm", "Hand", "UpLeg", "Leg", "Foot", "ToeBase")
+OTHER_NAMES = {
+    "3ds Max": (("L", "R"), ("Bip01 {} Clavicle", "Bip01 {} UpperArm", "Bip01 {} Forearm", "Bip01 {} Hand", "Bip01 {} Thigh", "Bip01 {} Calf", "Bip01 {} Foot", "Bip01 {} Toe0")),
+    "Poser": (("l", "r"), ("{}Collar", "{}Shldr", "{}ForeArm", "{}Hand", "{}Thigh", "{}Shin", "{}Foot", "{}Toe")),
+    "Unity": (("Left", "Right"), ("{}Shoulder", "{}UpperArm", "{}LowerArm", "{}Hand", "{}UpperLeg", "{}LowerLeg", "{}Foot", "{}Toes")),
+    "VRM": (("L", "R"), ("J_Bip_{}_Shoulder", "J_Bip_{}_UpperArm", "J_Bip_{}_LowerArm", "J_Bip_{}_Hand", "J_Bip_{}_UpperLeg", "J_Bip_{}_LowerLeg", "J_Bip_{}_Foot", "J_Bip_{}_ToeBase")),
+    "dashes": (("L", "R"), ("Shoulder-{}", "UpperArm-{}", "Forearm-{}", "Hand-{}", "Thigh-{}", "Calf-{}", "Foot-{}", "Toe-{}")),
+}
+
+
+def renamed(names, program):
+    """Names of the puppet's joints as `program` has them."""
+    sides, parts = OTHER_NAMES[program]
+    known = {usual + part: other.format(side) for usual, side in zip(("Left", "Right"), sides) for part, other in zip(PARTS, parts)}
+    return [known.get(name, name) for name in names]
+
 
 def shared_files(pattern):
     """Real files that match, as parameters of a test; a skipped one where they are absent."""

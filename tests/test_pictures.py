@@ -1,5 +1,7 @@
 """The command `view`, the films and the pictures: what is drawn is what is there."""
+import base64
 import inspect
+import io
 import re
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, run, shared_files
+from conftest import OTHER_NAMES, ROOT, renamed, run, shared_files
 from diffusers import DDPMScheduler
 from PIL import Image
 
@@ -143,10 +145,40 @@ def test_a_picture_has_the_left_side_on_our_right(take, tmp_path):
     assert len(left) > 300 and len(right) > 300 and left[:, 1].mean() > right[:, 1].mean() + 20
 
 
-@pytest.mark.parametrize("names,side", [(["LeftHand", "mixamorig:LeftArm", "l_hand", "b_l_upleg", "hand_L", "Bip01.L.Foot"], "left"),
+def test_sound_beyond_full_scale_is_made_quieter_not_cut(take, tmp_path):
+    """A WAV of floats may hold more than 1, or integers; 16 bits cannot."""
+    sound, _ = soundfile.read(take[1], dtype="float32")
+    page = sample.player_page("t", {"a": M.read_bvh(take[0])}, 32767 * sound)
+    wav = base64.b64decode(re.search(r"data:audio/wav;base64,([^\"]*)", page)[1])
+    written, _ = soundfile.read(io.BytesIO(wav))
+    assert np.abs(written[:len(sound)] - sound / np.abs(sound).max()).max() < 1e-4
+
+
+def test_dollars_in_the_names_of_a_film_are_no_formula(take, tmp_path):
+    for name in ("a$1^2^3$", "b"):
+        shutil.copy(take[0], tmp_path / f"{name}.bvh")
+    sample.view([str(tmp_path / "a$1^2^3$.bvh"), "--up", "y", str(tmp_path / "b.bvh"), "--out", str(tmp_path / "both.gif")])
+    assert Image.open(tmp_path / "both.gif").n_frames == 60
+
+
+@pytest.mark.parametrize("names,side", [(["LeftHand", "mixamorig:LeftArm", "l_hand", "b_l_upleg", "hand_L", "Bip01.L.Foot", "Bip01 L Hand", "lThigh", "Hand-L", "J_Bip_L_UpperArm"], "left"),
                                         (["RightHand", "R_foot", "arm.r"], "right"), (["Hips", "Head", "Collar", "Spine"], "")])
 def test_sides_are_known_by_name(names, side):
     assert [pictures.side_of(name) for name in names] == [side] * len(names)
+
+
+@pytest.mark.parametrize("program", OTHER_NAMES)
+def test_a_body_looks_the_same_whatever_program_named_its_joints(take, tmp_path, program):
+    motion, seen = M.read_bvh(take[0]), []
+    for names in (motion.names, renamed(motion.names, program)):
+        points, parents, names = pictures.stand(replace(motion, names=names))
+        figure = pictures.new_figure(3, 3)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(-0.6, 0.6), ylim=(-0.1, 1.1))
+        pictures.draw_body(axes, points[20], parents, names)
+        pictures.write_picture(tmp_path / "body.png", figure)
+        seen.append(np.asarray(Image.open(tmp_path / "body.png")))
+    assert names != list(motion.names) and (seen[0] == seen[1]).all()
 
 
 # ---- diffusion ---------------------------------------------------------------------------------------------------

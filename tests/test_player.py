@@ -13,9 +13,9 @@ import subprocess
 import sys
 import time
 
-import conftest  # noqa: F401  puts the project's folder on the path, also when this file runs by itself
 import numpy as np
 import pytest
+from conftest import OTHER_NAMES, renamed            # which also puts the project's folder on the path, when this file runs by itself
 
 import sample
 from motion import Motion
@@ -499,6 +499,14 @@ def test_one_frame_a_thousand_kilometres_away_does_not_stop_the_page(open_page):
 
 def test_nobody_is_followed_who_stays(open_page):
     assert not open_page().js("document.getElementById('follow').checked")
+
+
+@pytest.mark.parametrize("program", OTHER_NAMES)
+def test_hips_and_shoulders_are_found_whatever_program_named_them(open_page, program):
+    label, names, parents, positions, joints = person(facing=1.0)
+    page = open_page([(label, names, parents, positions, joints), ("other", renamed(names, program), parents, positions, joints)])
+    usual, other = page.js("bodies.map(b => JSON.stringify([b.hip, b.shoulder, b.spine, b.bones, b.radius]))")
+    assert usual == other and page.js("bodies[0].hip.left") == names.index("LeftUpLeg") and page.js("bodies[1].shoulder.right") == names.index("RightArm")
 
 
 def test_five_fingers_can_be_counted(open_page):
