@@ -152,9 +152,9 @@ class FrameByFrame(DiffMotion):
 
     def forward(self, x_t, t, speech, withheld=None, x0=None):
         """As DiffMotion.forward, with the clean frames x0 [B, F, P] for the memory: frame n is shown those before n."""
-        past = self.seen(x0, self.poses(x0))                                 # [B, F, 2P + 1]
-        past = torch.cat([torch.zeros_like(past[:, :1]), past[:, :-1]], dim=1)
-        with torch.autocast(x_t.device.type, enabled=False):                 # PyTorch's LSTM has no fast bfloat16 on a CPU
+        with torch.autocast(x_t.device.type, enabled=False):                 # poses are sums over all frames, which eight bits would blur; and PyTorch's LSTM has no fast bfloat16 on a CPU
+            past = self.seen(x0, self.poses(x0))                             # [B, F, 2P + 1]
+            past = torch.cat([torch.zeros_like(past[:, :1]), past[:, :-1]], dim=1)
             memory, _ = self.memory(torch.cat([past, self.encode_speech(speech, withheld).float()], dim=-1))     # [B, F, H]
         return self.denoise_frames(x_t, t, memory)
 

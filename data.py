@@ -109,7 +109,7 @@ def run_script(main):
     try:
         main()
     except (BvhError, SpeechError, CorpusError, CheckpointError) as error:
-        message = str(error)
+        message = one_line(error)
     except KeyboardInterrupt:                        # Ctrl-C, where nobody took it for something of his own
         sys.stderr.write("stopped\n")
         sys.exit(130)
@@ -117,11 +117,17 @@ def run_script(main):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())       # or Python's last flush would complain
         return
     except OSError as error:                         # a folder that cannot be written, a disk that is full
-        message = f"{error.filename or 'file'}: {error.strerror or error}; check the name, the rights and the space on the disk"
+        message = one_line(error)
     else:
         return
-    sys.stderr.write("error: " + " ".join(message.split()) + "\n")
+    sys.stderr.write(f"error: {message}\n")
     sys.exit(2)
+
+
+def one_line(error):
+    """What an error of ours, or of the system's files, says to the user."""
+    message = f"{error.filename or 'file'}: {error.strerror or error}; check the name, the rights and the space on the disk" if isinstance(error, OSError) else str(error)
+    return " ".join(message.split())
 
 
 # ------------------------------------------------------------------------------------------------

@@ -241,6 +241,10 @@ def main():
         import experiments           # which imports this file: only when it is asked for
         return experiments.main(sys.argv[2:])
     args = parse()
+    if args.json:                                    # a folder that cannot be made, or a sound that cannot be read: not found out after all has been computed
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+    for path in args.speech:
+        load_audio(path)
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint, args.steps, args.precision)
     generator.cache = args.cache
     settings = dict(sampler=args.sampler, steps=args.steps, power=args.grid_power, guidance=args.guidance)
@@ -264,7 +268,6 @@ def main():
     print_table(scores)
     if args.json:
         from bench import machine    # which imports this file too
-        args.json.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = args.checkpoint.relative_to(HERE) if args.checkpoint.is_relative_to(HERE) else args.checkpoint      # the shipped one has no folder of ours in its name
         written = dict(scores=scores, table=table, how=how, checkpoint=checkpoint.as_posix(), data=args.data, part=args.part, seed=args.seed, seeds=args.seeds, precision=args.precision, date=date.today().isoformat(),
                        machine=machine(), **settings)

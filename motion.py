@@ -347,11 +347,15 @@ def resample(motion, fps):
     return _between(motion, *_neighbours(len(motion), motion.frame_time, fps), 1 / fps)
 
 
+def rate_of(frame_time):
+    """Frames a second. 0.008333 is meant as 1/120: files round to six digits, and that would drift."""
+    rate = 1 / frame_time
+    return round(rate) if round(rate) > 0 and abs(1 / round(rate) - frame_time) < 1e-6 else rate
+
+
 def _neighbours(frames, frame_time, fps):
     """Which source frames a motion at `fps` is made of -> (before [n], after [n], u [n]): the pose u of the way between."""
-    rate = 1 / frame_time
-    if round(rate) > 0 and abs(1 / round(rate) - frame_time) < 1e-6:
-        rate = round(rate)                           # 0.008333 is meant as 1/120: files round to six digits, and that would drift
+    rate = rate_of(frame_time)
     count = int(np.floor((frames - 1) * fps / rate + 1e-6)) + 1
     at = np.minimum(np.arange(count) * rate / fps, frames - 1)               # in source frames, [count]
     at = np.where(np.abs(at - np.round(at)) < 1e-6, np.round(at), at)        # whole ones are taken as they are
@@ -563,7 +567,7 @@ class BvhStream:
     After each append the file is whole and says the right number of frames, so that a reader can open it while it grows, and
     whatever kills the program leaves what was appended before. (A kill that hits the fraction of a millisecond between an append's two
     writes leaves rows behind the last one that counts.) `out` without a path: any binary file, as a pipe, where nothing
-    can be put right later; it is told 0 frames, and rows follow until it ends.
+    can be put right later; it is told 0 frames, and rows follow until it ends. path may be a function, which is asked for it at the first append.
     """
     DIGITS = 9                           # as many as read_bvh takes; blanks stand where there are fewer
 
@@ -580,6 +584,8 @@ class BvhStream:
     def append(self, motion):
         """Write the frames of `motion` behind those that are there; the first one brings the skeleton."""
         text = ""
+        if callable(self.path):
+            self.path = self.path()
         if self.frames == 0:
             text, self.order = _bvh_head(motion, f"{0:{self.DIGITS}}")
             self.count_at = text.encode().index(b"\nFrames: ") + len(b"\nFrames: ")

@@ -31,8 +31,8 @@ from tqdm import tqdm
 
 import diffmotion
 from baselines import MODELS
-from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, has_int8, hear_take, run_script
-from motion import BvhStream, PoseCodec, read_bvh, strokes_of, write_bvh, written_beside
+from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, has_int8, hear_take, one_line, run_script
+from motion import BvhStream, PoseCodec, rate_of, read_bvh, side_and_stem, strokes_of, write_bvh, written_beside
 from pictures import plot_motion, write_video
 from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
 
@@ -144,7 +144,7 @@ def read_checkpoint(path):
         raise CheckpointError(f"{path}: no such checkpoint; give one that train.py wrote") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: is a folder; name the checkpoint file in it") from None
-    except CheckpointError:
+    except (CheckpointError, PermissionError):
         raise
     except Exception as error:           # torch.load raises some ten kinds of error for files that are not its own
         what = "would run code when loaded, which is refused" if "unsupported global" in str(error).lower() else "is damaged or no checkpoint"
@@ -290,14 +290,18 @@ def player_page(title, motions, waveform=None, strokes={}):
         same = list(motion.names) == list(first.names) and np.allclose(motion.offsets, first.offsets, rtol=0.01, atol=0.01 * np.abs(first.offsets).max())
         points = (points - points.mean(axis=(0, 1))) * 1.7 / max((first if same else motion).body_height(), 1e-6)    # digits are for the body, not for how far from the origin it stands
         scale = max(float(np.abs(points).max()), 1e-6) / 32_000  # 16 bits resolve 0.1 mm within 3 m
-        bodies.append(dict(label=label, parents=parents.tolist(), names=list(motion.names) + [""] * len(motion.end_sites), scale=scale,
-                           fps=1 / motion.frame_time, frames=len(motion), strokes=[round(float(t), 3) for t in strokes.get(label, ())],
+        names, sides = list(motion.names) + [""] * len(motion.end_sites), []
+        for name, parent in zip(names, parents):                 # an End Site has no name of its own: it is on the side of what it ends
+            sides.append(side_and_stem(name)[0] if name or parent < 0 else sides[parent])
+        bodies.append(dict(label=label, parents=parents.tolist(), names=names, sides=sides, scale=scale,
+                           fps=rate_of(motion.frame_time), frames=len(motion), strokes=[round(float(t), 3) for t in strokes.get(label, ())],
                            positions=base64.b64encode(np.round(points / scale).astype("<i2").tobytes()).decode()))
     audio = None
     if waveform is not None:
         # The sound is the page's clock: silence behind it lets a motion that is longer play to its end.
         seconds = max(len(motion) * motion.frame_time for motion in motions.values())
         waveform = np.pad(np.asarray(waveform), (0, max(0, round(seconds * SAMPLE_RATE) - len(waveform))))
+        waveform = waveform / max(1.0, np.abs(waveform).max())               # a WAV of floats may go beyond 1, where 16 bits end
         wav = io.BytesIO()
         soundfile.write(wav, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
         audio = "data:audio/wav;base64," + base64.b64encode(wav.getvalue()).decode()
@@ -349,7 +353,7 @@ def view(arguments):
     parser.add_argument("--up", choices=("y", "z"), default="y", help="the files' upward axis; z if the figure lies on its back (default: %(default)s)")
     parser.add_argument("--out", default=Path("out/view.html"), type=Path,
                         help="file to write: .html plays in a browser, .mp4 (needs ffmpeg) and .gif (silent) go on slides, .png shows the first motion at a glance (default: %(default)s)")
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)               # options may stand between the files
     ending = args.out.suffix.lower()
     if ending not in (".html", ".mp4", ".gif", ".png"):
         parser.error(f"--out {args.out}: ends in neither .html, .mp4, .gif nor .png")
@@ -357,9 +361,9 @@ def view(arguments):
         parser.error(f"--out {args.out}: an .mp4 needs the program ffmpeg, which is not installed; install it, or take a name that ends in .gif")
     if args.labels and len(args.labels) != len(args.motion):
         parser.error(f"--labels: {len(args.labels)} names for {len(args.motion)} files; give one each")
-    labels = args.labels or [path.stem for path in args.motion]
+    labels = args.labels or [path.stem.encode("utf-8", "replace").decode() for path in args.motion]      # an old archive's name may hold bytes that are no letters
     if len(set(labels)) < len(labels) and not args.labels:       # truth/take1.bvh and model/take1.bvh
-        labels = [f"{path.resolve().parent.name}/{path.stem}" for path in args.motion]
+        labels = [f"{path.resolve().parent.name}/{label}" for path, label in zip(args.motion, labels)]
     if len(set(labels)) < len(labels):
         parser.error("two motions have the same name; tell them apart with --labels")
     motions = {label: upright(read_bvh(path), args.up) for label, path in zip(labels, args.motion)}
@@ -471,7 +475,7 @@ def parse():
     parser.add_argument("--compile", action="store_true", help="let torch.compile fuse the network: half a minute or more at the start, worth it for many files, or for many steps on a GPU")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()            # options may stand between the files
     for name in ("steps", "seeds", "chunk"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
@@ -483,8 +487,8 @@ def parse():
         parser.error("--out -: only --live writes to standard output; name a folder")
     if (args.stream or args.live) and args.seeds > 1:
         parser.error(f"--seeds {args.seeds}: --stream and --live make one motion; run them once for each --seed")
-    if args.live and sys.stdin.isatty():
-        parser.error("--live: standard input is a keyboard; pipe sound into it, as in: arecord -q -t raw -f S16_LE -r 16000 -c 1 | python sample.py --live")
+    if args.live and (sys.stdin is None or sys.stdin.isatty()):
+        parser.error("--live: standard input is a keyboard, or closed; pipe sound into it, as in: arecord -q -t raw -f S16_LE -r 16000 -c 1 | python sample.py --live")
     if not 0.1 <= args.grid_power <= 10:             # nan is refused too
         parser.error(f"--grid-power must be between 0.1 and 10, not {args.grid_power}")
     if not np.isfinite(args.guidance):
@@ -492,21 +496,20 @@ def parse():
     return args
 
 
-def free_stem(path, taken, out):
+def free_stem(path, taken, out, beside_speech=False):
     """The stem for this file's outputs in the folder `out`; a second file of the same stem gets -2, so that nothing is overwritten.
 
-    What an earlier run left in `out` is replaced. But in the folder of the sound itself a STEM.bvh may be the motion that was recorded with it.
+    What an earlier run left in `out` is replaced. But beside_speech, in a folder that one of the sounds came from, a STEM.bvh may be the motion that was recorded with it.
     """
     stem, n = path.stem, 1
-    own = out.resolve() == path.resolve().parent
-    while stem in taken or own and any((out / f"{stem}{ending}").exists() for ending in (".bvh", ".html", ".png")):
+    while stem in taken or beside_speech and any((out / f"{stem}{ending}").exists() for ending in (".bvh", ".html", ".png")):
         n += 1
         stem = f"{path.stem}-{n}"
     return stem
 
 
-def write_outputs(generator, jobs, args, taken):
-    """Make the motions for jobs, a list of (name, waveform, speech [1, F, S]), in one batch, and write what belongs to each file."""
+def write_outputs(generator, jobs, args, taken, beside_speech):
+    """Make the motions for jobs, a list of (name, waveform, speech [1, F, S]), in one batch, and write what belongs to each file -> how many could not be."""
     seeds = range(args.seed, args.seed + args.seeds)
     bar = tqdm(total=args.steps, desc=", ".join(name.name for name, _, _ in jobs)[:60], unit="step", disable=None)
 
@@ -519,19 +522,26 @@ def write_outputs(generator, jobs, args, taken):
     motions = generator.together([speech for _, _, speech in jobs for _ in seeds], [seed for _ in jobs for seed in seeds], sampler=args.sampler,
                                  steps=args.steps, power=args.grid_power, guidance=args.guidance, progress=progress)
     bar.close()
+    failed = 0
     for n, (name, waveform, _) in enumerate(jobs):
-        stem = free_stem(name, taken, args.out)
+        stem = free_stem(name, taken, args.out, beside_speech)
         taken.add(stem)
         own = {f"seed {seed}" if args.seeds > 1 else "model": motion for seed, motion in zip(seeds, motions[n * args.seeds:])}
         strokes = {label: strokes_of(motion) for label, motion in own.items()}
         files = [args.out / (f"{stem}-{label.replace(' ', '')}.bvh" if args.seeds > 1 else f"{stem}.bvh") for label in own]
-        for path, motion in zip(files, own.values()):
-            write_bvh(path, motion)
         label, motion = next(iter(own.items()))
-        write_page(args.out / f"{stem}.html", stem, own, waveform, strokes)
-        plot_motion(args.out / f"{stem}.png", stem, motion, waveform)
+        try:
+            for path, made in zip(files, own.values()):
+                write_bvh(path, made)
+            write_page(args.out / f"{stem}.html", stem, own, waveform, strokes)
+            plot_motion(args.out / f"{stem}.png", stem, motion, waveform)
+        except OSError as error:                     # a name that is too long with what we add to it, a disk that is full
+            sys.stderr.write(f"error: {one_line(error)}\n")
+            failed += 1
+            continue
         print(f"{name}: {len(waveform) / SAMPLE_RATE:.1f} s of speech, {len(motion)} frames, {', '.join(str(len(times)) for times in strokes.values())} strokes -> "
               + ", ".join(map(str, [*files, args.out / f"{stem}.html", args.out / f"{stem}.png"])))
+    return failed
 
 
 def main():
@@ -544,31 +554,35 @@ def main():
         return stream_pipe(generator, sys.stdin.buffer, BvhStream(out=sys.stdout.buffer), args.chunk or in_segments(LIVE_CHUNK, segment), **settings)
     args.out.mkdir(parents=True, exist_ok=True)
     if args.live:
-        taken = {path.stem for path in args.out.glob("live*.bvh")}           # nobody can play the same again: nothing is replaced
-        with BvhStream(args.out / f"{free_stem(Path('live.bvh'), taken, args.out)}.bvh") as bvh:
+        # Nobody can play the same again: nothing is replaced, also not what another run has written while this one waited for sound
+        with BvhStream(lambda: args.out / f"{free_stem(Path('live.bvh'), {path.stem for path in args.out.glob('live*.bvh')}, args.out)}.bvh") as bvh:
             return stream_pipe(generator, sys.stdin.buffer, bvh, args.chunk or in_segments(LIVE_CHUNK, segment), **settings)
     taken, waiting, failed = set(), [], 0
+    # A sound may be a link into another folder: its motion lies beside the one or the other
+    beside_speech = args.out.resolve() in {folder for name in map(Path, args.audio) for folder in (name.parent.resolve(), name.resolve().parent)}
     for name in map(Path, args.audio):
         try:
             if args.stream:
-                stem = free_stem(name, taken, args.out)
+                stem = free_stem(name, taken, args.out, beside_speech)
                 stream_file(generator, name, args.out / f"{stem}.bvh", args.chunk or in_segments(STREAM_CHUNK, segment), **settings)
                 taken.add(stem)
                 continue
             waveform = load_audio(name)
-        except SpeechError as error:                 # the other files are still worth doing
-            sys.stderr.write(f"error: {error}\n")
+        except (SpeechError, OSError) as error:      # the other files are still worth doing
+            if isinstance(error, BrokenPipeError):
+                raise
+            sys.stderr.write(f"error: {one_line(error)}\n")
             failed += 1
             continue
         job = name, waveform, generator.hear(waveform)
         lengths = [speech.shape[1] for _, _, speech in (*waiting, job)]
         padded = max(lengths) * len(lengths)         # a batch is as long as its longest; a quarter of it may be padding
         if waiting and (padded * args.seeds > BATCH_FRAMES or sum(lengths) < 0.75 * padded):
-            write_outputs(generator, waiting, args, taken)
+            failed += write_outputs(generator, waiting, args, taken, beside_speech)
             waiting = []
         waiting.append(job)
     if waiting:
-        write_outputs(generator, waiting, args, taken)
+        failed += write_outputs(generator, waiting, args, taken, beside_speech)
     if failed:
         sys.exit(2)
 

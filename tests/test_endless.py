@@ -315,6 +315,15 @@ def test_live_frames_come_while_the_speech_goes_on_and_never_end_before_it(tiny_
     assert len(M.read_bvh(tmp_path / "live.bvh")) == 81          # ceil(4.01 * 20)
 
 
+def test_two_that_wait_for_sound_at_once_write_two_files(tiny_run, tmp_path):
+    pcm = (speechlike(2) * 32767).astype("<i2").tobytes()
+    both = [start("--live", "--checkpoint", tiny_run / "last.pt", "--out", tmp_path, "--steps", 2, stdin=subprocess.PIPE) for _ in range(2)]
+    for process in both:                             # the second has started, and waits, while the first writes
+        _, error = process.communicate(pcm, timeout=60)
+        assert process.returncode == 0, error
+    assert [len(M.read_bvh(path)) for path in sorted(tmp_path.iterdir())] == [40, 40]
+
+
 def test_live_to_standard_output_is_a_head_and_rows(tiny_run, tmp_path):
     process = start("--live", "--checkpoint", tiny_run / "last.pt", "--out", "-", "--steps", 3, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path)
     out, error = process.communicate((speechlike(2) * 32767).astype("<i2").tobytes(), timeout=60)

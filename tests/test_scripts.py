@@ -155,13 +155,36 @@ def test_what_lies_beside_the_sound_is_not_overwritten(tmp_path):
     """The motion that was recorded with a sound has its name, and somebody may give that folder as --out."""
     (tmp_path / "talk.bvh").write_text("recorded")
     out = tmp_path / "out"
-    assert sample.free_stem(tmp_path / "talk.wav", set(), tmp_path) == "talk-2"
+    assert sample.free_stem(tmp_path / "talk.wav", set(), tmp_path, True) == "talk-2"
     (tmp_path / "talk-2.html").touch()
-    assert sample.free_stem(tmp_path / "talk.wav", set(), tmp_path) == "talk-3"
-    assert sample.free_stem(tmp_path / "other.wav", set(), tmp_path) == "other"
+    assert sample.free_stem(tmp_path / "talk.wav", set(), tmp_path, True) == "talk-3"
+    assert sample.free_stem(tmp_path / "other.wav", set(), tmp_path, True) == "other"
     out.mkdir()
     (out / "talk.bvh").touch()                       # of an earlier run
     assert sample.free_stem(tmp_path / "talk.wav", set(), out) == "talk" and sample.free_stem(tmp_path / "talk.flac", {"talk"}, out) == "talk-2"
+
+
+@pytest.mark.parametrize("ways", [[], ["--stream"]])
+def test_no_recorded_motion_is_overwritten_by_a_link_or_by_a_second_sound(tiny_run, tmp_path, ways):
+    """A sound that is a link into another folder, with its motion beside the link; and a sound of the same name from elsewhere. Options stand between the files."""
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "talk.wav", tone(1), 16_000)
+    (tmp_path / "a" / "linked.wav").symlink_to(tmp_path / "c" / "talk.wav")
+    for name in ("talk.bvh", "linked.bvh"):
+        (tmp_path / "a" / name).write_text("recorded")
+    done = run("sample.py", tmp_path / "a" / "linked.wav", "--checkpoint", tiny_run / "last.pt", "--steps", 2, tmp_path / "b" / "talk.wav", "--out", tmp_path / "a", *ways)
+    assert done.returncode == 0 and {path.name for path in (tmp_path / "a").glob("*.bvh")} == {"talk.bvh", "talk-2.bvh", "linked.bvh", "linked-2.bvh"}, done.stderr
+    assert (tmp_path / "a" / "talk.bvh").read_text() == (tmp_path / "a" / "linked.bvh").read_text() == "recorded"
+
+
+def test_a_name_that_is_too_long_with_an_ending_costs_its_own_file_alone(tiny_run, tmp_path):
+    files = [tmp_path / f"{name}.wav" for name in ("first", "l" * 251, "last")]
+    for file in files:
+        soundfile.write(file, tone(1), 16_000)
+    done = run("sample.py", *files, "--checkpoint", tiny_run / "last.pt", "--steps", 2, "--out", tmp_path / "out")
+    assert done.returncode == 2 and [line for line in done.stderr.splitlines() if line.startswith("error:")] and "too long" in done.stderr and "Traceback" not in done.stderr
+    assert {path.name for path in (tmp_path / "out").glob("*.bvh")} >= {"first.bvh", "last.bvh"}
 
 
 def test_a_name_with_dollars_is_no_formula(tiny_run, tmp_path):
