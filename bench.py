@@ -297,7 +297,7 @@ def hearing(_, seconds=30):
 
 
 class AnonymousMemory(threading.Thread):
-    """The most memory this program holds that is not a file's, in MB, looked up 50 times a second (Linux only)."""
+    """The most memory this program holds that is not a file's, in MB, looked up 50 times a second (Linux only; elsewhere nan)."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -306,7 +306,8 @@ class AnonymousMemory(threading.Thread):
 
     def now(self):
         """What is held at this moment, MB."""
-        return int(re.search(r"RssAnon:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1e3
+        status = Path("/proc/self/status")
+        return int(re.search(r"RssAnon:\s*(\d+)", status.read_text())[1]) / 1e3 if status.exists() else float("nan")
 
     def run(self):
         """The thread's own loop, until `stop` is set."""
@@ -427,7 +428,7 @@ def measure(function, path):
     print(function.__name__)
     print_scores(scores)
     results = json.loads(path.read_text()) if path.exists() else {}
-    results[function.__name__] = scores
+    results[function.__name__] = evaluate.finite(scores)
     results["machine"] = {"device": torch.cuda.get_device_name() if DEVICE == "cuda" else machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     with written_beside(path) as beside:
         beside.write_text(json.dumps(results, indent=1, default=float) + "\n")

@@ -153,6 +153,22 @@ def find_pairs(folder, test=(), skip=False):
     return split_takes(folder, pairs, test)
 
 
+def stem_of(path):
+    """A file's name without its ending. The two dots of "ü" may be part of the letter or follow it: what a Mac wrote and what another system wrote are one name."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def take_names(pairs, folder=None):
+    """{pair: what its take is called}: the stem, or where several share one, as anna/take1 and ben/take1, with the folders below `folder` (None: with its own folder's name)."""
+    shared = Counter(stem_of(bvh) for bvh, _ in pairs)
+
+    def name(bvh):
+        above = bvh.parent.relative_to(folder).as_posix() if folder else bvh.parent.name
+        return stem_of(bvh) if shared[stem_of(bvh)] == 1 else unicodedata.normalize("NFC", f"{above}/{bvh.stem}".removeprefix("./"))
+
+    return {pair: name(pair[0]) for pair in pairs}
+
+
 def match_files(folder):
     """folder -> (pairs of (bvh, sound), sorted; [(path, what is wrong and what to do)] for the files that are in no pair)."""
     folder = Path(folder)
@@ -167,8 +183,7 @@ def match_files(folder):
         files += [Path(at, name) for name in names if not name.startswith(".")]
     motions, sounds = {}, {}                         # {stem: [paths]}
     for p in sorted(p for p in files if p.is_file()):
-        # The two dots of "ü" may be part of the letter or follow it: what a Mac wrote and what another system wrote are one name
-        stem = unicodedata.normalize("NFC", p.stem)
+        stem = stem_of(p)
         if p.suffix.lower() in (".bvh", *SOUND_ENDINGS) and not_utf8(p):
             odd.append((p, "its name is not UTF-8, as that of a file from an old archive; rename it"))
         elif p.suffix.lower() == ".bvh":
@@ -230,19 +245,24 @@ def split_takes(folder, pairs, test=()):
     """(bvh, sound) pairs -> {"train": [...], "valid": [...], "test": [...]}, as find_pairs says."""
     by_folder = {pair: next((part for part, names in HELD_OUT.items() if {f.lower() for f in pair[0].relative_to(folder).parts[:-1]} & set(names)), "train")
                  for pair in pairs}
-    stems = {bvh.stem for bvh, _ in pairs}
+    names = take_names(pairs, folder)
+    stems = {stem_of(bvh) for bvh, _ in pairs}
+
+    def tested(pair, name):              # only * and ? mean something: a take may be called "take [1]"
+        return any(fnmatch.fnmatchcase(known, unicodedata.normalize("NFC", name).replace("[", "[[]")) for known in (names[pair], stem_of(pair[0])))
+
     for name in test:
-        if not fnmatch.filter(stems, name):
-            raise CorpusError(f"--test {name}: {folder} holds no take of that name (it has {', '.join(sorted(stems)[:3])}, ...); give names without ending, * and ? are allowed")
+        if not any(tested(pair, name) for pair in pairs):
+            raise CorpusError(f"--test {name}: {folder} holds no take of that name (it has {', '.join(sorted(names.values())[:3])}, ...); give names without ending, * and ? are allowed")
     folders = set(by_folder.values()) != {"train"}
     authors = authors_test(stems)
     split = {"train": [], "valid": [], "test": []}
     for pair in pairs:
-        stem, part = pair[0].stem, by_folder[pair]
-        tenth = {0: "test", 1: "valid"}.get(name_hash(stem) % 10, "train") if len(pairs) >= 3 and not folders else part
+        stem, part = stem_of(pair[0]), by_folder[pair]
+        tenth = {0: "test", 1: "valid"}.get(name_hash(names[pair]) % 10, "train") if len(pairs) >= 3 and not folders else part
         # Where names say what is tested, the hash still chooses the valid takes; those that it would test are trained on.
         if test:
-            part = "test" if any(fnmatch.fnmatchcase(stem, name) for name in test) else {"test": "train"}.get(tenth, tenth)
+            part = "test" if any(tested(pair, name) for name in test) else {"test": "train"}.get(tenth, tenth)
         elif authors and not folders:
             part = "test" if stem in authors else {"test": "train"}.get(tenth, tenth)
         else:
@@ -250,7 +270,7 @@ def split_takes(folder, pairs, test=()):
         split[part].append(pair)
     if len(pairs) >= 3 and not folders:              # of a handful of names it happens that a part gets none: then it gets one that another can spare
         def give(part, takes):
-            one = sorted(takes, key=lambda pair: name_hash(pair[0].stem))[:1]
+            one = sorted(takes, key=lambda pair: name_hash(names[pair]))[:1]
             for others in split.values():
                 others[:] = [pair for pair in others if pair not in one]
             split[part] += one
@@ -467,13 +487,14 @@ class Corpus:
         if not pairs:
             raise CorpusError("no takes to train on are left beside those that are held out (in folders named test or valid, or by --test); add recordings")
         self.features, self.pairs, first = features, [], None
-        skeleton, size = most_common_skeleton(pairs) if skip else None, None
+        skeleton, bones = most_common_skeleton(pairs) if skip else (None, None)
+        size, names = None, take_names(pairs)
         for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=len(pairs) < 8 and features.kind != "wavlm"):
             try:
                 motion, waveform = load_take(bvh, sound, features.fps)
                 skeleton = skeleton or (bvh, motion.names, motion.parents.tolist())
                 refuse_other_skeleton(bvh, motion, *skeleton)
-                size = refuse_other_unit(bvh, motion, size)
+                size = refuse_other_unit(bvh, motion, size, bones)
             except (BvhError, SpeechError, CorpusError) as error:
                 if not skip:
                     raise
@@ -490,8 +511,8 @@ class Corpus:
             else:
                 heard = [speech]
                 for k in range(noisy):               # the same noises and voices in each run, so that --resume goes on with them
-                    voice = in_another_voice(waveform, voices, name_hash(f"{bvh.stem} voice {k}")) if voices else waveform
-                    heard.append(features(in_noise(voice, name_hash(f"{bvh.stem} {k}"))))
+                    voice = in_another_voice(waveform, voices, name_hash(f"{names[bvh, sound]} voice {k}")) if voices else waveform
+                    heard.append(features(in_noise(voice, name_hash(f"{names[bvh, sound]} {k}"))))
                 rows.add(torch.cat([s[:n] for s in heard], dim=1).numpy())
             self.pairs.append((bvh, sound))
         if first is None:
@@ -534,7 +555,7 @@ class Corpus:
         return ((squares - total.square() / max(1, count)) / max(1, count - 1)).clamp(min=0).sqrt().float()
 
     # Up to this many bytes, the features move to the device as a whole: then a batch costs no copy. 4 GB are 67 hours of
-    # the puppet heard four times (in noise too), 35 of BEAT, 14 of BEAT with WavLM; beyond it they stay on disk, and each batch is read from there.
+    # the puppet heard four times (in noise too), 35 of BEAT, 60 of BEAT with WavLM, which stays in its cache; beyond it they stay on disk, and each batch is read from there.
     RESIDENT = 4e9
 
     def to(self, device, frames):
@@ -601,8 +622,14 @@ def extents(motion):
     return np.ptp(points, axis=1).mean(axis=0)
 
 
-def refuse_other_unit(bvh, motion, size):
-    """Raise CorpusError unless the body is half to twice as large, as among people, as the first take's. size, and the answer: (that take's file, its largest extent); None at first."""
+def refuse_other_unit(bvh, motion, size, bones=None):
+    """Raise CorpusError unless the body is half to twice as large, as among people, as the first take's. size, and the answer: (that take's file, its largest extent); None at first.
+
+    bones: how long a body's bones are together in most takes, if that is known; then the first take must be like those, or one in metres would make a hundred in centimetres wrong.
+    """
+    own = float(np.linalg.norm(motion.offsets[1:], axis=1).sum())
+    if bones and size is None and not 0.5 < own / bones < 2:
+        raise CorpusError(f"{bvh}: the body is {own / bones:.2g} times as large as in most takes; bring all takes to one unit")
     largest = float(extents(motion).max())
     if largest < 1e-6:
         raise CorpusError(f"{bvh}: all joints stand in one place; check the export")
@@ -612,16 +639,16 @@ def refuse_other_unit(bvh, motion, size):
 
 
 def most_common_skeleton(pairs):
-    """(a file that has it, names, parents) of the skeleton that most takes share; of two that are as common, the first."""
+    """((a file that has it, names, parents) of the skeleton that most takes share, how long its bones are together in the middle one of these takes); of two that are as common, the first."""
     seen = {}
     for bvh, _ in pairs:
         try:
-            names, parents = read_skeleton(bvh)
+            names, parents, offsets = read_skeleton(bvh)
         except BvhError:                             # load_take will say what is wrong with it
             continue
-        seen.setdefault((tuple(names), tuple(parents.tolist())), []).append(bvh)
-    (names, parents), files = max(seen.items(), key=lambda item: len(item[1]), default=(((), ()), [pairs[0][0]]))
-    return files[0], list(names), list(parents)
+        seen.setdefault((tuple(names), tuple(parents.tolist())), []).append((bvh, float(np.linalg.norm(offsets[1:], axis=1).sum())))
+    (names, parents), files = max(seen.items(), key=lambda item: len(item[1]), default=(((), ()), [(pairs[0][0], 0.0)]))
+    return (files[0][0], list(names), list(parents)), sorted(bones for _, bones in files)[len(files) // 2]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -728,20 +755,28 @@ def check(folder, test=()):
     """Read everything once and print what there is, what is wrong and what training would use."""
     pairs, lonely = match_files(folder)
     split = split_takes(folder, pairs, test)         # as for training, which leaves out what cannot be used afterwards
-    skeleton = most_common_skeleton(split["train"] or pairs)
+    skeleton, size_of_most = most_common_skeleton(split["train"] or pairs)
     wrong = [(path, what, True) for path, what in lonely]                    # (file, sentence, does training stop there?)
     usable, seconds, rates, sounds, bones, joints, first = [], {}, Counter(), Counter(), set(), {}, None
     size = None
-    for bvh, sound in tqdm(pairs, desc="checking", unit="take", disable=None):
+    taught = set(split["train"])                     # first, as training reads them: what all others are held against is one of these
+    for bvh, sound in tqdm(sorted(pairs, key=lambda pair: pair not in taught), desc="checking", unit="take", disable=None):
+        stops = True
         try:
             motion, odd = check_take(bvh, sound)
             joints.setdefault((len(motion.names), motion.names[0], tuple(motion.names)), []).append(bvh.name)
             rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
             sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
+            stops = (bvh, sound) in taught           # training does not compare what is held out
             refuse_other_skeleton(bvh, motion, *skeleton)
-            size = refuse_other_unit(bvh, motion, size)
+            try:
+                size = refuse_other_unit(bvh, motion, size, size_of_most)
+            except CorpusError as error:
+                if stops:
+                    raise
+                odd.append(str(error).removeprefix(f"{bvh}: "))              # it can be judged on all the same: scores are in body heights
         except (BvhError, SpeechError, CorpusError) as error:
-            wrong.append((bvh, str(error).removeprefix(f"{bvh}: "), True))
+            wrong.append((bvh, str(error).removeprefix(f"{bvh}: "), stops))
             continue
         wrong += [(bvh, what, False) for what in odd]
         usable.append((bvh, sound))
@@ -843,7 +878,8 @@ def main():
         check(args.folder, args.test)
         return
     pairs = match_files(args.folder)[0]
-    found = [pair for pair in pairs if args.take in (pair[0].stem, pair[0].name, str(pair[0].relative_to(args.folder).with_suffix("")))]
+    asked = unicodedata.normalize("NFC", args.take)
+    found = [pair for pair in pairs if asked in (unicodedata.normalize("NFC", name) for name in (pair[0].stem, pair[0].name, pair[0].relative_to(args.folder).with_suffix("").as_posix()))]
     if len(found) != 1:
         some = ", ".join(str(bvh.relative_to(args.folder).with_suffix("")) for bvh, _ in (found or pairs)[:3])
         raise CorpusError(f"{args.folder}: holds {f'{len(found)} pairs' if found else 'no pair'} named {args.take!r}; name one as in {some}")

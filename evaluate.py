@@ -57,7 +57,10 @@ def generate_for(generator, waveforms, seed, desc, **settings):
 def answers_of(pairs):
     """The puppet's answers beside (bvh, sound) pairs, or None if not all takes have them."""
     files = [bvh.with_suffix(".json") for bvh, _ in pairs]
-    answers = [json.loads(f.read_text()) for f in files] if all(f.exists() for f in files) else None
+    try:
+        answers = [json.loads(f.read_text(encoding="utf-8")) for f in files] if all(f.exists() for f in files) else None
+    except ValueError:                               # no JSON, or in letters of another kind
+        answers = None
     if answers and not all(isinstance(a, dict) and "stresses" in a for a in answers):
         answers = None                               # not the puppet's: BEAT has a .json of the face beside each take
     return answers

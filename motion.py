@@ -418,12 +418,12 @@ def read_bvh(path, fps=None):
 
 
 def read_skeleton(path):
-    """(joint names, parents [J]) of a BVH file: its first lines, without the motion, however long that is."""
+    """(joint names, parents [J], offsets [J, 3]) of a BVH file: its first lines, without the motion, however long that is."""
     data = b""
     with open(path, "rb") as file:
         while not re.search(rb"^[ \t]*MOTION", data, flags=re.MULTILINE | re.IGNORECASE) and (more := file.read(65_536)):
             data += more
-    return _read_hierarchy(path, _split_at_motion(path, data + b"\n")[0])[:2]
+    return _read_hierarchy(path, _split_at_motion(path, data + b"\n")[0])[:3]
 
 
 def _split_at_motion(path, data):
@@ -892,7 +892,7 @@ def find_strokes(motion):
     """Beats of the hands -> (times [n] in seconds, drops [n] in body heights, sides [n]: 0 left, 1 right), by time.
 
     A stroke is a moment at which a wrist falls fastest, seen from the hips: a local maximum of its downward speed
-    above STROKE_SPEED, with none higher within STROKE_GAP. Between frames the time is the top of the parabola through
+    above STROKE_SPEED, with none higher within STROKE_GAP (of several that are exactly as high, the first). Between frames the time is the top of the parabola through
     three speeds. The drop is how far the wrist falls while it is faster than a fifth of that, so that a slow
     retraction after the stroke is not counted. Of two hands that beat together (within 0.15 s) the larger stroke counts.
     """
@@ -906,7 +906,11 @@ def find_strokes(motion):
         gap = int(round(STROKE_GAP * fps))
         padded = np.pad(falling, gap, constant_values=-np.inf)
         highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * gap + 1).max(axis=1)  # [F]
-        for n in np.flatnonzero((falling == highest) & (falling > STROKE_SPEED)):
+        last = -gap - 1
+        for n in np.flatnonzero((falling >= highest * (1 - 1e-9)) & (falling > STROKE_SPEED)):      # equal but for rounding
+            again, last = n - last <= gap, n
+            if again:                                # a hand that falls evenly: one movement
+                continue
             top, bottom = n, n
             while top > 0 and falling[top - 1] > falling[n] / 5:
                 top -= 1

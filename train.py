@@ -5,7 +5,7 @@ All of it is one loop below: draw windows, draw noise levels, add noise, predict
 paper's loss (equation 14 of Ho et al. 2020); ours gives large noise levels more weight. What lands in --out:
 
     last.pt         the model and all that sampling needs, and what --resume needs
-    last-before.pt  the last.pt of an earlier run in the same folder, if this one began without --resume
+    last-before.pt  the last.pt of an earlier run in the same folder, if this one began without --resume (then last-before-2.pt, ...)
     model.pt        the model and all that sampling needs, in half the digits: to give away
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
@@ -17,6 +17,7 @@ The run is the same, up to rounding, on any number of them.
 """
 import argparse
 import copy
+import itertools
 import json
 import math
 import os
@@ -107,10 +108,10 @@ def parse():
     for name in ("steps", "batch", "window", "segment", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
-    for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, math.inf), ("weight_decay", 0, math.inf), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, math.inf),
+    for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, 1e9), ("weight_decay", 0, 1000), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, 1e9), ("seed", 0, 1e12),
                               ("noise", 0, 1), ("voices", 0, 1), ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
-            parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most}, not {getattr(settings, name)}")
+            parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most:g}, not {getattr(settings, name)}")
     try:
         NoiseSchedule(settings.diffusion_steps, beta_end=settings.beta_end)
     except ValueError as error:
@@ -342,7 +343,7 @@ def main():
         losses = saved["training"]["losses"]
 
     generator = Generator(ema, schedule, corpus.codec, features, corpus.speech_scale, s.device, s.cache)
-    example = (pairs["valid"] or corpus.pairs)[0]    # the take that the pictures show
+    example = (pairs["valid"] or pairs["test"] or corpus.pairs)[0]    # the take that the pictures show
     example_speech = load_take(*example)[1][:12 * 16_000]
 
     predict = model
@@ -355,9 +356,10 @@ def main():
         for block in model.blocks:
             compile_or_refuse(block, s.device)
 
-    if rank == 0 and not saved and (out / "last.pt").exists():   # a forgotten --resume must not cost a night's work
-        (out / "last.pt").replace(out / "last-before.pt")
-        say(f"{out / 'last.pt'} of an earlier run is now last-before.pt; --resume would have gone on with it")
+    if rank == 0 and not saved and (out / "last.pt").exists():   # a forgotten --resume must not cost a night's work, nor one that is forgotten twice
+        before = next(path for path in (out / f"last-before{f'-{n}' * (n > 1)}.pt" for n in itertools.count(1)) if not path.exists())
+        (out / "last.pt").replace(before)
+        say(f"{out / 'last.pt'} of an earlier run is now {before.name}; --resume would have gone on with it, and will if you name it last.pt again")
 
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
@@ -451,6 +453,8 @@ def main():
     save(out / "model.pt", small)
     for sign, handler in usual.items():              # the model is saved: from here on it stops at once
         signal.signal(sign, handler)
+    if asked_to_stop:
+        raise SystemExit(f"stopped: the training was at its end, and {out / 'model.pt'} is saved; evaluate.py scores it")
 
     # ---- what has it learnt? ---------------------------------------------------------------------------------
     picture = generator(generator.hear(example_speech), seed=s.seed)[0]

@@ -356,6 +356,38 @@ def test_named_takes_override_what_is_held_out(tmp_path):
     assert stems(data.find_pairs(tmp_path))["test"] == ["x"], "a folder named test says it before the authors do"
 
 
+def test_takes_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    touch(tmp_path, *[f"Motion/{who:02}/{take}.bvh" for who in range(30) for take in ("1", "2")], *[f"Audio/{who:02}/{take}.wav" for who in range(30) for take in ("1", "2")])
+    split = data.find_pairs(tmp_path)
+    assert_each_take_once(split, 60)
+    assert len(split["train"]) > 40 and len(split["valid"]) > 1 and len(split["test"]) > 1, "a tenth, and a tenth"
+    assert len(set(data.take_names(split["train"]).values())) == len(split["train"]), "and each is heard in noises of its own"
+    assert [bvh.parent.name for bvh, _ in data.find_pairs(tmp_path, test=["Motion/07/1"])["test"]] == ["07"]
+    assert len(data.find_pairs(tmp_path, test=["2"])["test"]) == 30
+    touch(tmp_path, "take [1].bvh", "take [1].wav", "caf\u0065\u0301.bvh", "caf\u0065\u0301.wav")
+    assert stems(data.find_pairs(tmp_path, test=["take [1]", "caf\u00e9"]))["test"] == ["caf\u0065\u0301", "take [1]"], "brackets are letters, and an accent is one however it is written"
+
+
+def test_with_skip_the_unit_of_most_takes_counts(tmp_path):
+    for n, size in enumerate((0.01, 1.0, 0.9, 1.1)):
+        write_take(tmp_path, f"take {n}", "trinity", size=size)
+    pairs, _ = data.match_files(tmp_path)
+    corpus = data.Corpus(pairs, SpeechFeatures("mel"), scratch=tmp_path, skip=True)
+    assert [bvh.stem for bvh, _ in corpus.pairs] == ["take 1", "take 2", "take 3"]
+
+
+def test_check_holds_the_takes_that_are_trained_on_against_each_other(tmp_path):
+    """Those that are held out are compared with nothing by training: neither a unit nor a skeleton of their own stops it."""
+    for n in range(3):
+        write_take(tmp_path / "train", f"b{n}", "trinity", seed=n)
+    write_take(tmp_path / "test", "a metres", "trinity", size=0.01)
+    write_take(tmp_path / "test", "a other", "zeggs")
+    done = run("data.py", "check", tmp_path)
+    assert done.returncode == 0 and not any(line.split()[:1] == ["!"] for line in done.stdout.splitlines()), done.stdout
+    assert "5, of which 4 can be used" in done.stdout and "train                 3 takes" in done.stdout and "test                  1 takes" in done.stdout, done.stdout
+    assert "a metres.bvh: the body is 0.01 times" in done.stdout and "a other.bvh: another skeleton" in done.stdout, done.stdout
+
+
 # ---- what training draws from ------------------------------------------------------------------------------------
 def small_corpus(tmp_path, corpus="beat", takes=3, **more):
     for n in range(takes):

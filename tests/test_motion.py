@@ -345,3 +345,12 @@ def test_strokes_of_a_hand_that_falls_at_known_times_are_found():
     found, drops, sides = M.find_strokes(motion)
     assert np.allclose(found, times, atol=0.03) and set(sides) == {0}
     assert np.allclose(drops * motion.body_height(), drop, rtol=0.05)
+
+
+def test_a_hand_that_falls_evenly_is_one_stroke():
+    """As between two key frames with a straight line between them: all its moments fall equally fast."""
+    motion = walking(5, 20)
+    motion.rotations[:] = np.eye(3)
+    motion.positions[:] = motion.offsets
+    motion.positions[:, 2, 1] -= 4.0 * np.clip(np.arange(len(motion)) - 30, 0, 30)       # for 1.5 s, exactly so many units a frame
+    assert len(M.find_strokes(motion)[0]) == 1

@@ -395,6 +395,30 @@ def test_a_forgotten_resume_costs_nothing(tiny_corpus, tmp_path):
     done = run("train.py", *given, "--seed", 1)
     assert done.returncode == 0 and "last-before.pt" in done.stdout
     assert (tmp_path / "last-before.pt").read_bytes() == before != (tmp_path / "last.pt").read_bytes()
+    second = (tmp_path / "last.pt").read_bytes()
+    done = run("train.py", *given, "--seed", 2)      # and forgotten once more
+    assert (tmp_path / "last-before.pt").read_bytes() == before and (tmp_path / "last-before-2.pt").read_bytes() == second and "last-before-2.pt" in done.stdout
+
+
+def test_ctrl_c_in_the_last_steps_keeps_the_model_and_leaves_the_scores(tiny_corpus, tmp_path, monkeypatch):
+    batch, asked = data.Corpus.batch, []
+    monkeypatch.setattr(data.Corpus, "batch", lambda self, *given: (asked.append(1), len(asked) == 12 and signal.raise_signal(signal.SIGINT), batch(self, *given))[2])
+    monkeypatch.setattr(sys, "argv", ["train.py", *map(str, ["--data", tiny_corpus, "--out", tmp_path, "--steps", 12, *TINY])])
+    usual = {sign: signal.getsignal(sign) for sign in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit, match="at its end"):
+            train.main()
+        assert {sign: signal.getsignal(sign) for sign in usual} == usual
+    finally:
+        for sign, handler in usual.items():
+            signal.signal(sign, handler)
+    assert (tmp_path / "model.pt").exists() and not (tmp_path / "scores.json").exists()
+
+
+def test_another_programs_json_beside_a_take_is_no_answer(tmp_path):
+    for name, text in (("a", b"\xef\xbb\xbf{}"), ("b", b"caf\xe9"), ("c", b"[1"), ("d", b"[]")):
+        (tmp_path / f"{name}.json").write_bytes(text)
+        assert evaluate.answers_of([(tmp_path / f"{name}.bvh", None)]) is None
 
 
 @pytest.mark.parametrize("answer,power", [("eps", 0), ("v", 1)])
@@ -498,7 +522,7 @@ def test_a_resumed_run_keeps_what_it_was_given_where_the_new_command_says_nothin
                                             (["--resume", "--out", "/nowhere"], "nowhere"), (["--data", "/nowhere"], "nowhere"), (["--adaln", "x"], "adaln"),
                                             (["--answer", "x0"], "--answer is v or eps"), (["--loss-power", 2], "--loss-power"),
                                             (["--beta-end", 2], "--beta-end"), (["--beta-end", 0.2], "too little to compute with"), (["--ema", 1], "0.999999, not 1"), (["--fps", 0], "--fps"), (["--fps", "nan"], "--fps"), (["--lr", "nan"], "--lr"), (["--lr", -1], "--lr"),
-                                            (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--noise", 1.5], "--noise"), (["--voices", 1.5], "--voices"), (["--voices", 0.2, "--noise", 0], "--voices 0.2: is for the windows that are heard in noise"), (["--voices", 0.4, "--features", "wavlm"], "--voices 0.4: is for the windows"), (["--memory", 0, "--momentum", 0.5], "--momentum 0.5: is for what --memory leaves"), (["--segment", 0], "--segment must be at least 1"), (["--segment", 161], "--segment 161 is more than --window 160"), (["--features", "wavlm", "--noise", 0.5], "--noise 0.5: is for mel and mfcc"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
+                                            (["--memory", 2], "--memory"), (["--drop", 1.5], "--drop"), (["--seed", -1], "--seed"), (["--seed", 10 ** 18], "--seed"), (["--noise", 1.5], "--noise"), (["--voices", 1.5], "--voices"), (["--voices", 0.2, "--noise", 0], "--voices 0.2: is for the windows that are heard in noise"), (["--voices", 0.4, "--features", "wavlm"], "--voices 0.4: is for the windows"), (["--memory", 0, "--momentum", 0.5], "--momentum 0.5: is for what --memory leaves"), (["--segment", 0], "--segment must be at least 1"), (["--segment", 161], "--segment 161 is more than --window 160"), (["--features", "wavlm", "--noise", 0.5], "--noise 0.5: is for mel and mfcc"), (["--ema", 1.5], "--ema"), (["--warmup", -1], "--warmup"),
                                             (["--window", 80], "--attention-window 100 is more than --window 80")])
 def test_bad_settings_get_one_line(arguments, word, tmp_path):
     assert_one_error_line(run("train.py", "--out", tmp_path / "o", *arguments), word)
