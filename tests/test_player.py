@@ -259,7 +259,7 @@ def test_it_opens_from_disk_and_asks_nobody_for_anything(open_page):
     page = open_page()
     page.seek(1.0)
     asked = [event["request"]["url"] for event in page.events("Network.requestWillBeSent")]
-    assert asked and all(url.startswith(("file:", "data:")) for url in asked)
+    assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked)
     assert not page.js("player.playing()") and page.js("player.frame()") == 20
 
 
