@@ -497,12 +497,12 @@ def parse():
 
 
 def free_stem(path, taken, out, beside_speech=False):
-    """The stem for this file's outputs in the folder `out`; a second file of the same stem gets -2, so that nothing is overwritten.
+    """The stem for this file's outputs in the folder `out`; a second file of the same stem gets -2, so that nothing is overwritten. taken: stems, casefolded, since a Mac and Windows take Talk and talk for one.
 
     What an earlier run left in `out` is replaced. But beside_speech, in a folder that one of the sounds came from, a STEM.bvh may be the motion that was recorded with it.
     """
     stem, n = path.stem, 1
-    while stem in taken or beside_speech and any((out / f"{stem}{ending}").exists() for ending in (".bvh", ".html", ".png")):
+    while stem.casefold() in taken or beside_speech and any((out / f"{stem}{ending}").exists() for ending in (".bvh", ".html", ".png")):
         n += 1
         stem = f"{path.stem}-{n}"
     return stem
@@ -525,7 +525,7 @@ def write_outputs(generator, jobs, args, taken, beside_speech):
     failed = 0
     for n, (name, waveform, _) in enumerate(jobs):
         stem = free_stem(name, taken, args.out, beside_speech)
-        taken.add(stem)
+        taken.add(stem.casefold())
         own = {f"seed {seed}" if args.seeds > 1 else "model": motion for seed, motion in zip(seeds, motions[n * args.seeds:])}
         strokes = {label: strokes_of(motion) for label, motion in own.items()}
         files = [args.out / (f"{stem}-{label.replace(' ', '')}.bvh" if args.seeds > 1 else f"{stem}.bvh") for label in own]
@@ -555,7 +555,7 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     if args.live:
         # Nobody can play the same again: nothing is replaced, also not what another run has written while this one waited for sound
-        with BvhStream(lambda: args.out / f"{free_stem(Path('live.bvh'), {path.stem for path in args.out.glob('live*.bvh')}, args.out)}.bvh") as bvh:
+        with BvhStream(lambda: args.out / f"{free_stem(Path('live.bvh'), {path.stem.casefold() for path in args.out.glob('[Ll]ive*.bvh')}, args.out)}.bvh") as bvh:
             return stream_pipe(generator, sys.stdin.buffer, bvh, args.chunk or in_segments(LIVE_CHUNK, segment), **settings)
     taken, waiting, failed = set(), [], 0
     # A sound may be a link into another folder: its motion lies beside the one or the other
@@ -565,7 +565,7 @@ def main():
             if args.stream:
                 stem = free_stem(name, taken, args.out, beside_speech)
                 stream_file(generator, name, args.out / f"{stem}.bvh", args.chunk or in_segments(STREAM_CHUNK, segment), **settings)
-                taken.add(stem)
+                taken.add(stem.casefold())
                 continue
             waveform = load_audio(name)
         except (SpeechError, OSError) as error:      # the other files are still worth doing

@@ -161,7 +161,7 @@ def test_what_lies_beside_the_sound_is_not_overwritten(tmp_path):
     assert sample.free_stem(tmp_path / "other.wav", set(), tmp_path, True) == "other"
     out.mkdir()
     (out / "talk.bvh").touch()                       # of an earlier run
-    assert sample.free_stem(tmp_path / "talk.wav", set(), out) == "talk" and sample.free_stem(tmp_path / "talk.flac", {"talk"}, out) == "talk-2"
+    assert sample.free_stem(tmp_path / "talk.wav", set(), out) == "talk" and sample.free_stem(tmp_path / "Talk.flac", {"talk"}, out) == "Talk-2"
 
 
 @pytest.mark.parametrize("ways", [[], ["--stream"]])
