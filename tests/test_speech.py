@@ -122,12 +122,14 @@ def test_a_wav_that_counts_its_header_as_sound_is_read(tmp_path):
     assert len(W.load_audio(path)) == 16_000
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0 and not shutil.which("setpriv"), reason="needs a file that may not be read")
+@pytest.mark.skipif(os.name != "posix", reason="needs a file that may not be read")
 def test_a_file_that_may_not_be_read_costs_no_other(tmp_path):
     for name in ("locked", "good"):
         soundfile.write(tmp_path / f"{name}.wav", tone(1), 16_000)
     (tmp_path / "locked.wav").chmod(0)
     bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []        # root may read all, unless it gives that up
+    if bound and (not shutil.which("setpriv") or subprocess.run([*bound, "true"]).returncode):
+        pytest.skip("root, who may read all, and cannot give that up here")
     say = "import sys, wavlm_loader as W\nfor name in sys.argv[1:]:\n    try: print(len(W.load_audio(name)))\n    except W.SpeechError as error: print(error)"
     done = subprocess.run([*bound, sys.executable, "-c", say, tmp_path / "locked.wav", tmp_path / "good.wav"], cwd=ROOT, capture_output=True, text=True)
     first, second = done.stdout.splitlines()
