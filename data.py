@@ -141,7 +141,7 @@ def find_pairs(folder, test=(), skip=False):
     """folder -> {"train": [...], "valid": [...], "test": [...]} of (bvh path, sound path), sorted.
 
     A pair has one stem, side by side or in parallel folders (Motion/ and Audio/, one folder a speaker). What is held out
-    for the test is, whichever comes first: the takes that `test` names (stems, with * and ?); those in a folder named
+    for the test is, whichever comes first: the takes that `test` names (stems, or anna/take1 where several share one, with * and ?); those in a folder named
     test; those that the authors of Trinity, ZEGGS and BEAT hold out; a tenth of the takes, and at least one of three. Another
     tenth goes to valid unless there are folders named test or valid. The tenths go by a hash of the take's name, so that they
     stay the same when takes are added. A file without a partner is an error, or with skip=True left out.
@@ -622,12 +622,17 @@ def extents(motion):
     return np.ptp(points, axis=1).mean(axis=0)
 
 
+def bone_length(offsets):
+    """How long all bones are together, offsets [J, 3]; the root's is where it stands and no bone."""
+    return float(np.linalg.norm(offsets[1:], axis=1).sum())
+
+
 def refuse_other_unit(bvh, motion, size, bones=None):
     """Raise CorpusError unless the body is half to twice as large, as among people, as the first take's. size, and the answer: (that take's file, its largest extent); None at first.
 
     bones: how long a body's bones are together in most takes, if that is known; then the first take must be like those, or one in metres would make a hundred in centimetres wrong.
     """
-    own = float(np.linalg.norm(motion.offsets[1:], axis=1).sum())
+    own = bone_length(motion.offsets)
     if bones and size is None and not 0.5 < own / bones < 2:
         raise CorpusError(f"{bvh}: the body is {own / bones:.2g} times as large as in most takes; bring all takes to one unit")
     largest = float(extents(motion).max())
@@ -646,7 +651,7 @@ def most_common_skeleton(pairs):
             names, parents, offsets = read_skeleton(bvh)
         except BvhError:                             # load_take will say what is wrong with it
             continue
-        seen.setdefault((tuple(names), tuple(parents.tolist())), []).append((bvh, float(np.linalg.norm(offsets[1:], axis=1).sum())))
+        seen.setdefault((tuple(names), tuple(parents.tolist())), []).append((bvh, bone_length(offsets)))
     (names, parents), files = max(seen.items(), key=lambda item: len(item[1]), default=(((), ()), [(pairs[0][0], 0.0)]))
     return (files[0][0], list(names), list(parents)), sorted(bones for _, bones in files)[len(files) // 2]
 
