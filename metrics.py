@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from data import CorpusError
-from motion import COMMON_BODY, PoseCodec, common_body, find_strokes, hand_joints, turn_about_y, written_beside
+from motion import COMMON_BODY, PoseCodec, common_body, find_strokes, hands_of, turn_about_y, written_beside
 from wavlm_loader import SAMPLE_RATE, loud_level
 
 TOLERANCE = 0.1          # s: a stroke is on a syllable if it is this near
@@ -56,12 +56,6 @@ def rests(answers):
     """Stretches of a take in which the rules say that hands rest: from 1.4 s after a phrase to 0.6 s before the next one."""
     phrases = answers["phrases"]
     return [(a["end"] + 1.4, b["start"] - 0.6) for a, b in zip(phrases, phrases[1:]) if b["start"] - a["end"] > 2.2]
-
-
-def hands_of(motion):
-    """Both wrists' places [F, 2, 3] in body heights, seen from the hips' place."""
-    p = motion.joint_positions()
-    return (p[:, hand_joints(motion)] - p[:, :1]) / motion.body_height()
 
 
 def during(motion, stretches):
@@ -278,16 +272,16 @@ def correlation_by_lag(speech, motion, most):
     return np.array(curve)
 
 
-def best_lag(curves, fps):
-    """(highest correlation, its lag in seconds) of the mean of takes' curves [2 most + 1]; both NaN where no take has a whole one.
+def best_lag(curves, frames, fps):
+    """(highest correlation, its lag in seconds) of the mean of takes' curves [2 most + 1], each by its `frames`; both NaN where no take has a whole one.
 
-    The mean comes first: the best of 41 lags, chosen take by take, would be well above 0 for unrelated signals too. A curve may have
+    By its frames, for in a take of 1.2 s the outermost lags leave four to compare, and some of them will agree by chance. The mean comes first: the best of 41 lags, chosen take by take, would be well above 0 for unrelated signals too. A curve may have
     two peaks of nearly one height; the lag is that of the higher one, and may jump to the other for a small difference of the motions.
     """
-    curves = [c for c in curves if not np.isnan(c).any()]
-    if not curves:
+    whole = [n for n, c in enumerate(curves) if not np.isnan(c).any()]
+    if not whole:
         return float("nan"), float("nan")
-    curve = np.mean(curves, axis=0)
+    curve = np.average([curves[n] for n in whole], axis=0, weights=[frames[n] for n in whole])               # [2 most + 1]
     return float(curve.max()), float((curve.argmax() - len(curve) // 2) / fps)
 
 
@@ -528,7 +522,7 @@ def measure(motions, seen, reference, second=None):
     values["onset_hits"], values["onset_hits_shifted"] = onset_hits_of_takes([g.strokes for g in seen], [len(g.own) / fps for g in seen], reference.waveforms, np.random.default_rng(0))
     values["strokes_per_minute"] = 60 * sum(len(g.strokes) for g in seen) / sum(len(g.own) / fps for g in seen)
     curves = [correlation_by_lag(level, hand_speed(g), most) for level, g in zip(reference.levels, seen)]
-    values["speech_hand_correlation"], values["speech_hand_lag"] = best_lag(curves, fps)
+    values["speech_hand_correlation"], values["speech_hand_lag"] = best_lag(curves, [len(g.own) for g in seen], fps)
     jerks = np.concatenate([jerk(g).ravel() for g in seen])
     values["hand_jerk"], values["hand_jerk_peak"] = mean([jerks]), float(np.percentile(jerks, PEAK)) if len(jerks) else float("nan")
     values["foot_sliding"], values["range_of_motion"] = mean([foot_sliding(g) for g in seen]), mean([range_of_motion(g) for g in seen])

@@ -29,6 +29,9 @@ class BvhError(ValueError):
     """A motion file, or what it holds, cannot be used. The message names the file and says what to do."""
 
 
+WITH_POINTS = "; its numbers have decimal commas: export it with decimal points"
+
+
 # ------------------------------------------------------------------------------------------------
 # 1. Rotations.  All functions work on any number of leading dimensions, written "..." below.
 # ------------------------------------------------------------------------------------------------
@@ -65,6 +68,26 @@ def matrix_to_euler(R, order):
                  np.arctan2(-even * R[..., j, k], R[..., k, k]))
     c = np.where(locked, 0.0, np.arctan2(-even * R[..., i, j], R[..., i, i]))
     return np.stack([a, b, c], axis=-1)                          # [..., 3]
+
+
+def smooth_angles(angles, of_two=False):
+    """Euler angles [F, 3] that run on from frame to frame: the same rotations, without jumps of 180 or 360 degrees, for whoever edits the curves.
+
+    Each rotation has two triples, (a, b, c) and (a + pi, pi - b, c + pi), and each of their angles has its like every 2 pi. matrix_to_euler
+    takes the b within 90 degrees, so where a joint turns past that it hops to the other triple, at which curves jump though the joint does not.
+    Whether the next frame's nearer triple is of the same kind does not depend on the kind of this one: so the kinds are a running sum of the changes.
+    of_two: the joint turns about the first two axes only, so that triple is right whose c is 0.
+    """
+    def apart(a, b):                                 # the shorter way round
+        return np.abs((a - b + np.pi) % (2 * np.pi) - np.pi)
+
+    other = np.stack([angles[:, 0] + np.pi, np.pi - angles[:, 1], angles[:, 2] + np.pi], axis=-1)            # [F, 3]
+    if of_two:
+        hops = apart(angles[:, 2], 0) > np.pi / 2                            # [F]
+    else:
+        stay, hop = (apart(to[1:], angles[:-1]).sum(axis=1) for to in (angles, other))   # [F - 1] each
+        hops = np.append(False, np.cumsum(hop < stay) % 2 == 1)              # [F]
+    return np.unwrap(np.where(hops[:, None], other, angles), axis=0)
 
 
 def exp_to_matrix(w):
@@ -209,11 +232,18 @@ def hand_joints(motion):
     return [_first_joint(motion, side, "hand|wrist") for side in ("left", "right")]
 
 
+def hands_of(motion):
+    """Where both wrists are, seen from where the legs meet: [F, 2, 3] in body heights, left and right."""
+    p = motion.joint_positions()
+    return (p[:, hand_joints(motion)] - p[:, [body_root(motion)]]) / motion.body_height()
+
+
 def _first_joint(motion, side, stems):
     """Index of the first joint of this side ("left", "right", "") whose stem matches one of `stems`, by the order of the words."""
+    known = [(j, *side_and_stem(name)) for j, name in enumerate(motion.names)]
+    known.sort(key=lambda joint: "twist" in joint[2] or "roll" in joint[2])  # last: b_l_wrist_twist comes before b_l_wrist, and sits in the middle of the forearm
     for word in stems.split("|"):
-        for j, name in enumerate(motion.names):
-            found, stem = side_and_stem(name)
+        for j, found, stem in known:
             if found == side and word in stem:
                 return j
     what = stems.split("|")[0]
@@ -226,6 +256,23 @@ def _above(motion, j):
     while (j := int(motion.parents[j])) >= 0:
         path.append(j)
     return path
+
+
+def body_root(motion):
+    """Index of the joint that the body hangs on, where the legs meet. In most files it is the root; in some the root stays on the ground, and the hips below it walk."""
+    try:
+        left, right = (_first_joint(motion, side, "upleg|thigh|foot|ankle") for side in ("left", "right"))
+    except BvhError:
+        return 0
+    return max(set(_above(motion, left)) & set(_above(motion, right)), default=0)
+
+
+def shown_points(motion):
+    """motion.points(), as they are drawn: what stays on the ground above the body's root is laid into that root, for it is no bone and nobody's place."""
+    points, parents = motion.points()                                        # [F, P, 3], [P]
+    root = body_root(motion)
+    points[:, _above(motion, root)] = points[:, [root]]
+    return points, parents
 
 
 def choose_joints(motion, words):
@@ -347,10 +394,25 @@ def resample(motion, fps):
     return _between(motion, *_neighbours(len(motion), motion.frame_time, fps), 1 / fps)
 
 
+USUAL_RATES = (24, 25, 30, 48, 50, 60, 90, 100, 120, 240, 24 / 1.001, 30 / 1.001, 60 / 1.001)     # frames a second, the likelier first; the last three are film's and television's
+
+
 def rate_of(frame_time):
     """Frames a second. 0.008333 is meant as 1/120: files round to six digits, and that would drift."""
     rate = 1 / frame_time
     return round(rate) if round(rate) > 0 and abs(1 / round(rate) - frame_time) < 1e-6 else rate
+
+
+def _meant_by(text):
+    """The Frame Time that a file's `text` stands for: 0.0167 for 1/60, since of a usual rate three to five decimals are its own, rounded or cut off.
+
+    Taken by its letters the motion would go away from its sound, in ten minutes by 1.2 s. (Six decimals: rate_of.)
+    """
+    time = float(text)
+    if re.fullmatch(r"0*\.\d{3,5}", text) and time > 0 and abs(1 / time - round(1 / time)) > 1e-6:
+        unit = 10.0 ** -len(text.partition(".")[2])
+        return next((t for t in (1 / rate for rate in USUAL_RATES) if abs(t - time) <= unit / 2 or unit < 1e-3 and 0 < t - time < unit), time)
+    return time
 
 
 def _neighbours(frames, frame_time, fps):
@@ -476,7 +538,7 @@ def _read_hierarchy(path, text):
             except ValueError:
                 offset = np.zeros(0)
             if offset.shape != (3,) or not np.isfinite(offset).all() or current is None:
-                raise BvhError(f"{path}: OFFSET needs three numbers, found {rest[:40]!r}")
+                raise BvhError(f"{path}: OFFSET needs three numbers, found {rest[:40]!r}" + WITH_POINTS * ("," in rest))
             if isinstance(current, int):
                 offsets[current] = offset
             else:
@@ -498,20 +560,21 @@ def _read_rows(path, data, width, fps):
     """Bytes after MOTION -> (frame time, rows [frames, channels], None); with fps, the rows needed and how to blend them."""
     header = re.match(rb"\s*Frames\s*:?\s*(\d{1,9})\s+Frame\s+Time\s*:?\s*(\S+)[ \t]*\r?(?:\n|$)", data, flags=re.IGNORECASE)
     if not header:
-        raise BvhError(f"{path}: no 'Frames:' and 'Frame Time:' after MOTION; export the file again")
+        found = " / ".join(line.strip() for line in data[:200].decode(errors="replace").strip().splitlines()[:2])
+        raise BvhError(f"{path}: 'Frames: a whole number' and 'Frame Time: seconds' must follow MOTION, there stands {found[:60]!r}; correct it, or export the file again")
     frames, time = int(header[1]), header[2].decode(errors="replace")
     try:
-        frame_time = float(time)
+        frame_time = _meant_by(time)
     except ValueError:
         frame_time = float("nan")
-    if not 1e-4 <= frame_time <= 10:
-        raise BvhError(f"{path}: Frame Time is {time!r}, not a number of seconds; correct it")
+    if not 1e-4 <= frame_time <= 1:
+        raise BvhError(f"{path}: Frame Time is {time!r}, not a number of seconds from 0.0001 to 1" + ", with a decimal point" * ("," in time) + "; correct it")
     body = data[header.end():]
 
     def refuse_other_words():
         for word in body.decode(errors="replace").split():
             if not re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|inf)\w*", word, flags=re.IGNORECASE):
-                raise BvhError(f"{path}: {word[:20]!r} stands among the numbers of the motion; export the file again")
+                raise BvhError(f"{path}: {word[:20]!r} stands among the numbers of the motion; export the file again" + WITH_POINTS * ("," in word))
 
     numeral = b"0123456789+-.eE \t\r\n"
     plain = not body.translate(None, numeral)        # nothing but digits, signs and blanks
@@ -658,7 +721,7 @@ def _bvh_rows(motion, file_order, before=None):
         angles = matrix_to_euler(motion.rotations[:, j], order)              # [F, 3]
         if before is not None:
             angles = np.concatenate([np.radians(before[n])[None], angles])   # [1 + F, 3]
-        angles = np.degrees(np.unwrap(angles, axis=0))[-len(motion):]        # [F, 3]
+        angles = np.degrees(smooth_angles(angles, of_two=len(axes) == 2))[-len(motion):]                     # [F, 3]
         last.append(angles[-1])
         for channel in motion.channels[j]:
             axis = channel[0]
@@ -896,12 +959,10 @@ def find_strokes(motion):
     three speeds. The drop is how far the wrist falls while it is faster than a fifth of that, so that a slow
     retraction after the stroke is not counted. Of two hands that beat together (within 0.15 s) the larger stroke counts.
     """
-    positions, height, fps = motion.joint_positions(), motion.body_height(), 1 / motion.frame_time
     if len(motion) < 3:
         return np.zeros(0), np.zeros(0), np.zeros(0, int)
-    strokes = []
-    for side, j in enumerate(hand_joints(motion)):
-        y = (positions[:, j, 1] - positions[:, 0, 1]) / height               # [F] in body heights
+    fps, strokes = 1 / motion.frame_time, []
+    for side, y in enumerate(hands_of(motion)[..., 1].T):                     # [F] in body heights
         falling = -np.gradient(y) * fps                                      # [F] body heights a second
         gap = int(round(STROKE_GAP * fps))
         padded = np.pad(falling, gap, constant_values=-np.inf)

@@ -27,7 +27,7 @@ import torch
 from tqdm import tqdm
 
 from diffmotion import SAMPLERS, FrameNoise, rotate, sliding_causal_mask
-from motion import BvhError, find_strokes, hand_joints, resample, side_and_stem, written_beside
+from motion import BvhError, find_strokes, hand_joints, resample, shown_points, side_and_stem, written_beside
 from wavlm_loader import SAMPLE_RATE
 
 # The player page's colours, darker where they are thin
@@ -75,7 +75,7 @@ def stand(motion):
     x to our right, y up, z towards us. The slow way over the ground is taken out (a mean over 1 s), so that whoever
     walks stays in the picture. An End Site has the name of its joint.
     """
-    points, parents = motion.points()                            # [F, P, 3]
+    points, parents = shown_points(motion)                       # [F, P, 3]
     names = list(motion.names) + [motion.names[j] for j, _, _ in motion.end_sites]
     points = points / max(motion.body_height(), 1e-9)
     left, right = ([p for p, name in enumerate(names) if side_of(name) == side] for side in ("left", "right"))
@@ -122,7 +122,7 @@ def draw_body(axes, points, parents, names, x=0.0, pitch=0.12):
     head = next((p for p, name in enumerate(names) if "head" in name.lower()), None)
     # "LeftShoulder" is the collar bone in some skeletons, the joint of the upper arm in others ("LeftArm" absent).
     limbs = {(side, kind): next((p for pattern in patterns for p, name in enumerate(names) if side_of(name) == side and re.search(pattern, name, re.IGNORECASE)), None)
-             for side in ("left", "right") for kind, patterns in (("hip", ["up(per)?[_ ]?leg|hip|thigh"]), ("shoulder", [r"(^|left|right|up|upper|[_.: -])arm", "shoulder|shldr"]))}
+             for side in ("left", "right") for kind, patterns in (("hip", ["up(per)?[_ ]?leg|thigh", "hip"]), ("shoulder", [r"(^|left|right|up|upper|[_.: -])arm", "shoulder|shldr"]))}
     inside = set()                                               # joints of the trunk: no bones of their own
     if None not in limbs.values():                               # with hips and shoulders known, it has a width
         for p in limbs.values():

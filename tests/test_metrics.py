@@ -103,11 +103,13 @@ def test_correlation_finds_a_shift_of_three_frames_either_way():
     x = rng.normal(size=400)
     for shift in (3, -3, 0):
         curve = metrics.correlation_by_lag(x, np.roll(x, shift), 20)
-        assert metrics.best_lag([curve], FPS) == pytest.approx((1.0, shift / FPS))
+        assert metrics.best_lag([curve], [400], FPS) == pytest.approx((1.0, shift / FPS))
         for lag in (-7, 4):                          # against numpy, on the frames that both have
             a, b = (x[:400 - lag], np.roll(x, shift)[lag:]) if lag > 0 else (x[-lag:], np.roll(x, shift)[:lag])
             assert curve[20 + lag] == pytest.approx(np.corrcoef(a, b)[0, 1])
-    assert np.isnan(metrics.best_lag([metrics.correlation_by_lag(x, np.zeros(400), 20)], FPS)).all()
+    assert np.isnan(metrics.best_lag([metrics.correlation_by_lag(x, np.zeros(400), 20)], [400], FPS)).all()
+    whole, chance = metrics.correlation_by_lag(x, np.roll(x, 3), 20), np.where(np.arange(41) == 39, 1.0, 0.0)          # a take of 1 s, whose outer lags leave a frame or two
+    assert metrics.best_lag([whole, chance, chance], [400, 20, 20], FPS) == pytest.approx((whole[23] * 400 / 440, 3 / FPS), abs=1e-9)
 
 
 def test_beat_alignment_of_shifted_beats():

@@ -209,6 +209,77 @@ def test_written_angles_do_not_jump(tmp_path):
     assert np.allclose(rows[:, 3], angles, atol=1e-3)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_written_angles_run_on_where_a_joint_turns_past_the_lock(order):
+    """Three slow swings, the middle one far beyond 90 degrees: one's own angles are smooth, and so must be those that are found, the same rotations."""
+    t = np.linspace(0, 6, 400)[:, None]
+    swings = np.radians([70, 160, 110]) * np.sin(t * [1.1, 0.9, 1.3] + [0, 0.4, 1])
+    R, hopping = M.euler_to_matrix(swings, order), np.unwrap(M.matrix_to_euler(M.euler_to_matrix(swings, order), order), axis=0)
+    smooth = M.smooth_angles(M.matrix_to_euler(R, order))
+    assert np.allclose(scipy_rotation.from_euler(order, smooth).as_matrix(), R, atol=1e-9)
+    assert np.degrees(np.abs(np.diff(hopping, axis=0)).max()) > 90 and np.degrees(np.abs(np.diff(smooth, axis=0)).max()) < 4
+    for cut in (1, 150, 399):                        # as BvhStream writes them, a part behind the other
+        first = M.smooth_angles(M.matrix_to_euler(R[:cut], order))
+        rest = M.smooth_angles(np.concatenate([first[-1:], M.matrix_to_euler(R[cut:], order)]))[1:]
+        assert np.allclose(np.concatenate([first, rest]), smooth, atol=1e-9)
+
+
+def test_a_joint_of_two_axes_is_written_with_these_two(tmp_path):
+    rows = [["0"] * 6 + ["20", f"{x}"] + ["0"] * 3 for x in range(170, 80, -5)]        # the second begins beyond 90 degrees, where the other triple has 180 about the third axis
+    m = M.read_bvh(odd_file(tmp_path / "two.bvh", rows, inner="2 Zrotation Xrotation"))
+    M.write_bvh(tmp_path / "again.bvh", m)
+    assert np.allclose(M.read_bvh(tmp_path / "again.bvh").rotations, m.rotations, atol=1e-6)
+
+
+@pytest.mark.parametrize("text, rate", [("0.0167", 60), ("0.0166", 60), ("0.017", 60), ("0.0333", 30), ("0.033", 30), ("0.03333", 30), ("0.0083", 120), ("0.00833", 120), ("0.0417", 24), ("0.0416", 24), ("0.03337", 30 / 1.001),
+                                        ("0.0111", 90), ("0.0042", 240), ("0.04", 25), ("0.05", 20), ("0.01", 100), ("0.010", 100), ("0.008", 125), ("0.0125", 80), ("0.0666", 1 / 0.0666), ("0.008333", 120), ("1e-2", 100)])
+def test_a_short_frame_time_means_the_usual_rate_that_it_was_rounded_from(tmp_path, text, rate):
+    m = M.read_bvh(odd_file(tmp_path / "short.bvh", GOOD, frame_time=text))
+    assert M.rate_of(m.frame_time) == pytest.approx(rate, rel=1e-9)
+
+
+@pytest.mark.parametrize("damage, words", [
+    (lambda t: t.replace("0.0333333", "8.33"), ["8.33", "seconds from 0.0001 to 1"]), (lambda t: t.replace("0.0333333", "0,04"), ["0,04", "decimal point"]), (lambda t: t.replace(" 0.5", " 0,5", 3), ["'0,5'", "decimal commas"]),
+    (lambda t: t.replace("20.5", "20,5", 1), ["OFFSET", "decimal commas"]), (lambda t: t.replace("0.0333333", "0.04 s"), ["Frame Time: 0.04 s"]), (lambda t: t.replace("Frames:\t5", "Frames: 5.0"), ["Frames: 5.0"])])
+def test_numbers_as_other_countries_and_programs_write_them_are_quoted(tmp_path, damage, words):
+    path = odd_file(tmp_path / "commas.bvh", GOOD)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(M.BvhError) as caught:
+        M.read_bvh(path)
+    assert all(word in str(caught.value) for word in ["commas.bvh: ", *words]) and "\n" not in str(caught.value)
+
+
+def beside(motion, name, above, below):
+    """The motion with one joint more, which does nothing: `above` (None: it is the root, at the origin), and what hung on that and is named in `below` hangs on it."""
+    at = 0 if above is None else motion.names.index(above) + 1
+    names = [*motion.names[:at], name, *motion.names[at:]]
+    parents = [p + (p >= at) for p in motion.parents.tolist()]
+    parents.insert(at, -1 if above is None else names.index(above))
+    for child in below:
+        parents[names.index(child)] = at
+    return replace(motion, names=names, parents=np.array(parents), offsets=np.insert(motion.offsets, at, 0.0, axis=0),
+                   channels=[*motion.channels[:at], ("Zrotation", "Xrotation", "Yrotation"), *motion.channels[at:]],
+                   end_sites=[(j + (j >= at), word, place) for j, word, place in motion.end_sites],
+                   rotations=np.insert(motion.rotations, at, np.eye(3), axis=1), positions=np.insert(motion.positions, at, 0.0, axis=1))
+
+
+def test_a_hand_is_not_the_twist_of_its_forearm():
+    plain = walking(2)
+    twisted = beside(plain, "LeftHandTwist", "Spine", ["LeftHand"])
+    assert [twisted.names[j] for j in M.hand_joints(twisted)] == ["LeftHand", "RightHand"]
+    assert [stroke.tolist() for stroke in M.find_strokes(twisted)] == [stroke.tolist() for stroke in M.find_strokes(plain)]
+
+
+def test_a_root_that_stays_on_the_ground_is_drawn_nowhere():
+    body = walking(2, names=("Hips", "LeftFoot", "LeftHand", "RightFoot"))
+    grounded = beside(body, "world", None, ["Hips"])
+    assert M.body_root(body) == 0 and M.body_root(grounded) == 1 and M.body_root(walking(2)) == 0
+    points, parents = M.shown_points(grounded)
+    np.testing.assert_allclose(np.delete(points, 0, axis=1), M.shown_points(body)[0], atol=1e-9)
+    np.testing.assert_allclose(points[:, 0], points[:, 1])
+    np.testing.assert_allclose(M.shown_points(body)[0], body.points()[0])
+
+
 GOOD = [["0.5"] * 12] * 5
 
 

@@ -341,6 +341,23 @@ def test_strokes_are_marked_on_the_waveform_where_they_happen(open_page):
     assert all(min(abs(x - stroke / SECONDS) for x in found) < 0.01 for stroke in [0.75, 2.0])
 
 
+def test_two_fingers_zoom_and_one_turns(open_page):
+    page = open_page()
+
+    def move(*fingers):                                  # each the x of ten moments
+        places = lambda k: [dict(x=xs[k], y=150, id=n) for n, xs in enumerate(fingers)]
+        page.ask("Input.dispatchTouchEvent", type="touchStart", touchPoints=places(0))
+        for k in range(1, 10):
+            page.ask("Input.dispatchTouchEvent", type="touchMove", touchPoints=places(k))
+        page.ask("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    page.ask("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
+    move([300 - 5 * k for k in range(10)], [400 + 5 * k for k in range(10)])
+    assert page.js("camera.yaw") == 0 and page.js("camera.zoom") == pytest.approx(100 / 190, rel=0.05)
+    move([300 + 5 * k for k in range(10)])
+    assert page.js("camera.yaw") == pytest.approx(-45 * 0.008, rel=0.2) and page.js("camera.zoom") == pytest.approx(100 / 190, rel=0.05)
+
+
 def test_the_keys_do_what_the_help_line_says(open_page):
     page = open_page()
     page.seek(1.0)
