@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import torch
 import torchaudio
@@ -39,6 +40,38 @@ def test_the_content_decides_not_the_ending(tmp_path):
     soundfile.write(tmp_path / "x.mp3", tone(1), 16_000)
     (tmp_path / "x.mp3").rename(tmp_path / "x.wav")
     assert len(W.load_audio(tmp_path / "x.wav")) > 15_000
+
+
+@pytest.mark.parametrize("lengths", [[48_000], [1, 5, 700, 3_000, 44_294], [1600] * 30])
+def test_rumble_is_taken_out_as_scipys_butterworth_does(lengths):
+    waveform = torch.from_numpy(np.random.default_rng(0).standard_normal(sum(lengths)) + 0.5).float()
+    sections = scipy.signal.butter(2, W.CUT, "highpass", fs=16_000, output="sos")
+    state = scipy.signal.sosfilt_zi(sections) * float(waveform[0])           # as if it had stood there for ever
+    expected = scipy.signal.sosfilt(sections, waveform.double().numpy(), zi=state)[0]
+    blocks = list(W.without_rumble(waveform.split(lengths)))
+    assert [len(b) for b in blocks] == lengths
+    np.testing.assert_allclose(torch.cat(blocks).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset, rumble", [(0.01, 0.0), (0.3, 0.0), (0.0, 0.01)])
+def test_what_lies_below_speech_is_not_heard(tmp_path, offset, rumble):
+    """A quiet recording through a sound card with an offset, or with a swing of 20 Hz that is as loud as the speech is 8 dB higher."""
+    speech, rate = soundfile.read(ROOT / "assets" / "speech.wav")
+    speech = speech[:, 0] if speech.ndim > 1 else speech
+    below = offset + rumble * np.sin(2 * np.pi * 20 * np.arange(len(speech)) / rate)
+    for name, sound in (("plain", 0.1 * speech), ("odd", 0.1 * speech + below)):
+        soundfile.write(tmp_path / f"{name}.wav", sound, rate, subtype="FLOAT")
+    ear = W.SpeechFeatures("mel")
+    plain, odd = (ear(W.load_audio(tmp_path / f"{name}.wav")) for name in ("plain", "odd"))
+    assert (plain - odd).abs().mean() < 0.02 * plain.std()
+    blocks = torch.cat(list(W.load_audio_blocks(tmp_path / "odd.wav", seconds=0.7)))
+    np.testing.assert_allclose(blocks, W.load_audio(tmp_path / "odd.wav"), atol=1e-5)
+
+
+def test_an_offset_alone_is_silence(tmp_path):
+    soundfile.write(tmp_path / "offset.wav", np.full(32_000, 0.1), 16_000)
+    with pytest.raises(W.SpeechError, match="offset.wav: is silent"):
+        W.load_audio(tmp_path / "offset.wav")
 
 
 @pytest.mark.parametrize("path", shared_files("speech/*"))
