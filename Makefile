@@ -2,6 +2,7 @@
 # make test    the tests
 # make bench   how fast this machine does all of it, as ratios and seconds: results/bench-MACHINE.json
 # make train   train the small model on the talking puppet (ten minutes on two CPU cores)
+# make clean   removes .venv and out, which are made again in a minute; what was trained stays in runs
 # Each builds .venv first if it is missing; PYTHON=python3.12 make demo chooses another Python.
 PYTHON ?= python3
 
@@ -34,4 +35,4 @@ train: .venv/ready
 	touch .venv/ready-dev
 
 clean:
-	rm -rf .venv out runs corpora
+	rm -rf .venv out

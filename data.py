@@ -33,8 +33,8 @@ import torch
 from tqdm import tqdm
 
 from diffmotion import news
-from motion import (BvhError, PoseCodec, choose_joints, exp_to_matrix, hand_joints, matrix_to_exp, mirror_pairs, named, read_bvh, read_skeleton,
-                    resample, strokes_of, written_beside)
+from motion import (BvhError, PoseCodec, body_root, choose_joints, exp_to_matrix, hand_joints, hands_of, matrix_to_exp, mirror_pairs, named, read_bvh, read_skeleton,
+                    resample, shown_points, strokes_of, written_beside)
 from pictures import new_figure, write_picture
 from wavlm_loader import CONTEXT, PIECE, SAMPLE_RATE, SpeechError, SpeechFeatures, frame_count, load_audio, loud_level, not_utf8
 
@@ -66,6 +66,14 @@ def device(name):
     except (RuntimeError, AssertionError):
         raise argparse.ArgumentTypeError(f"{name!r} cannot be used on this machine; take cpu") from None
     return name
+
+
+def seed_number(text):
+    """A seed, for argparse: of a seed torch's generator on the CPU takes 32 bits, so 0 and 4294967296 would be one."""
+    number = int(text)
+    if not 0 <= number < 2 ** 32:
+        raise argparse.ArgumentTypeError(f"must be between 0 and {2 ** 32 - 1}, not {number}")
+    return number
 
 
 def has_bf16(device):
@@ -134,7 +142,7 @@ def one_line(error):
 # Pairs
 # ------------------------------------------------------------------------------------------------
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")
-HELD_OUT = {"valid": ("valid", "validation", "dev"), "test": ("test",)}
+HELD_OUT = {"valid": ("valid", "validation", "val", "dev"), "test": ("test", "testing", "tst")}     # GENEA's folders are trn, val, tst
 
 
 def find_pairs(folder, test=(), skip=False):
@@ -143,13 +151,15 @@ def find_pairs(folder, test=(), skip=False):
     A pair has one stem, side by side or in parallel folders (Motion/ and Audio/, one folder a speaker). What is held out
     for the test is, whichever comes first: the takes that `test` names (stems, or anna/take1 where several share one, with * and ?); those in a folder named
     test; those that the authors of Trinity, ZEGGS and BEAT hold out; a tenth of the takes, and at least one of three. Another
-    tenth goes to valid unless there are folders named test or valid. The tenths go by a hash of the take's name, so that they
-    stay the same when takes are added. A file without a partner is an error, or with skip=True left out.
+    tenth goes to valid unless there are folders named test or valid. The tenths go by a hash of the take's path below `folder`, so that they
+    stay the same when takes are added. A file without a partner is an error, or with skip=True left out, with a line.
     """
     pairs, odd = match_files(folder)
     if odd and not (skip and pairs):
         path, what = odd[0]
         raise CorpusError(f"{path}: {what}{f' ({len(odd) - 1} more files have no partner)' * (len(odd) > 1)}, or leave such files out with --skip")
+    for path, what in odd:
+        print(f"left out: {path}: {what}", file=sys.stderr)
     return split_takes(folder, pairs, test)
 
 
@@ -247,6 +257,7 @@ def split_takes(folder, pairs, test=()):
                  for pair in pairs}
     names = take_names(pairs, folder)
     stems = {stem_of(bvh) for bvh, _ in pairs}
+    hashes = {pair: name_hash(unicodedata.normalize("NFC", pair[0].relative_to(folder).with_suffix("").as_posix())) for pair in pairs}
 
     def tested(pair, name):              # only * and ? mean something: a take may be called "take [1]"
         return any(fnmatch.fnmatchcase(known, unicodedata.normalize("NFC", name).replace("[", "[[]")) for known in (names[pair], stem_of(pair[0])))
@@ -259,7 +270,7 @@ def split_takes(folder, pairs, test=()):
     split = {"train": [], "valid": [], "test": []}
     for pair in pairs:
         stem, part = stem_of(pair[0]), by_folder[pair]
-        tenth = {0: "test", 1: "valid"}.get(name_hash(names[pair]) % 10, "train") if len(pairs) >= 3 and not folders else part
+        tenth = {0: "test", 1: "valid"}.get(hashes[pair] % 10, "train") if len(pairs) >= 3 and not folders else part
         # Where names say what is tested, the hash still chooses the valid takes; those that it would test are trained on.
         if test:
             part = "test" if any(tested(pair, name) for name in test) else {"test": "train"}.get(tenth, tenth)
@@ -270,7 +281,7 @@ def split_takes(folder, pairs, test=()):
         split[part].append(pair)
     if len(pairs) >= 3 and not folders:              # of a handful of names it happens that a part gets none: then it gets one that another can spare
         def give(part, takes):
-            one = sorted(takes, key=lambda pair: name_hash(names[pair]))[:1]
+            one = sorted(takes, key=hashes.get)[:1]
             for others in split.values():
                 others[:] = [pair for pair in others if pair not in one]
             split[part] += one
@@ -661,6 +672,7 @@ def most_common_skeleton(pairs):
 # ------------------------------------------------------------------------------------------------
 FASTEST_TURN = 3000      # degrees a second: twice the fastest wrist in sports; faster is a jump of the capture
 FASTEST_MOVE = 6         # body heights a second, 10 m/s: a sprinter
+USUAL_WINDOW = 8.0       # s: train.py's --window, 160 frames of 20 a second
 CLIPPED_SHARE = 1e-4     # of the samples, in runs of three or more at one and the same peak
 QUIET = -50              # dB below full scale of the loud parts: a microphone that was not on
 FOLLOWS = 4.2            # deviations of the correlation; see lag_of_motion
@@ -671,8 +683,7 @@ TELLING = 30.0           # s: shorter takes cannot tell
 
 def falling_speed(motion):
     """How fast the faster of the hands falls, seen from the hips: [F] in body heights a second, 0 where they rise."""
-    p = motion.joint_positions()
-    y = (p[:, hand_joints(motion), 1] - p[:, :1, 1]) / motion.body_height()  # [F, 2]
+    y = hands_of(motion)[..., 1]                                             # [F, 2]
     return np.maximum(-np.gradient(y, axis=0), 0).max(axis=1) / motion.frame_time if len(y) > 1 else np.zeros(len(y))
 
 
@@ -801,6 +812,8 @@ def check(folder, test=()):
         line("skeleton", f"{count} joints from {root}: {len(files)} takes" + (f" ({', '.join(files[:5])}{', ...' * (len(files) > 5)})" if len(files) < len(pairs) / 2 else ""))
     if usable:
         line("bodies", f"{len(bones)}, by the lengths of their bones")
+        if root := body_root(first):
+            line("root", f"{first.names[0]} stays behind where {first.names[root]} goes: where one stands and faces is learnt along with the gesture; if people walk or turn, better export with {first.names[root]} as ROOT")
         for what, question in (("hands", lambda: f"{', '.join(first.names[j] for j in hand_joints(first))}: strokes are looked for there"),
                                ("can be mirrored", lambda: f"yes, across the {'xyz'[mirror_pairs(first)[1]]} axis")):
             try:
@@ -818,7 +831,9 @@ def check(folder, test=()):
         takes = [pair for pair in takes if pair[0] in seconds]
         nothing = {"train": "; there is nothing to train on: add recordings, or hold out fewer",
                    "test": "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/"}.get(part, "") if not takes else ""
-        line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}")
+        short = sum(seconds[bvh] < USUAL_WINDOW for bvh, _ in takes) if part == "train" else 0
+        line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}"
+             + f"; {short} of them shorter than train.py's usual window of {USUAL_WINDOW:g} s, and not learnt from but with a smaller --window" * (short > 0))
 
 
 def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
@@ -831,7 +846,7 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
     height = motion.body_height()
     figure = new_figure(16, 10, layout="constrained")
     axes = figure.subplots(4, 1, height_ratios=(2.4, 1, 1, 1.6), sharex=True)
-    points, parents = motion.points()
+    points, parents = shown_points(motion)
     points = points / height                                                 # [F, points, 3]
     try:
         left, right = (points[a:b, j].mean(axis=0) for j in hand_joints(motion))

@@ -565,7 +565,7 @@ class FrameNoise:
         drawn_as = [(int(one), 0) for one in seed] if hasattr(seed, "__len__") else [(int(seed), clip) for clip in range(clips)]
         if len(drawn_as) != clips:
             raise ValueError(f"{len(drawn_as)} seeds for {clips} clips; give one number for all, or one a clip")
-        # (seed, clip, block) -> one 63-bit seed; the odd multipliers keep neighbours far apart
+        # (seed, clip, block) -> one seed, of which torch takes the last 32 bits; the odd multipliers keep neighbours far apart there too
         self.generators = [[torch.Generator().manual_seed((seed * 0x9E3779B97F4A7C15 + clip * 0xC2B2AE3D27D4EB4F + block * 0x165667B19E3779F9)
                                                           % 2 ** 63) for block in range(first, last + 1)] for seed, clip in drawn_as]
 

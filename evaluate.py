@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, usable_takes
+from data import CACHE, CorpusError, Parser, device, find_pairs, load_take, run_script, seed_number, usable_takes
 from diffmotion import SAMPLERS
 from metrics import PUPPET_SCORES, fit_reference, onset_hits, onset_hits_of_takes, puppet_scores, report
-from motion import BvhError, find_strokes, read_bvh, resample, written_beside
+from motion import BvhError, find_strokes, read_bvh, written_beside
 from sample import GRID_POWER, GUIDANCE, HERE, SAMPLER, STEPS, load_generator
 from wavlm_loader import SAMPLE_RATE, load_audio
 
@@ -68,8 +68,8 @@ def answers_of(pairs):
 
 def read_held_out(pairs, fps):
     """(bvh, sound) pairs -> (Motions at fps, waveforms, answers or None). The detector must see all at one rate."""
-    takes = [load_take(*pair) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
-    return [resample(motion, fps) for motion, _ in takes], [waveform for _, waveform in takes], answers_of(pairs)
+    takes = [load_take(*pair, fps) for pair in tqdm(pairs, desc="reading takes", unit="take", disable=None)]
+    return [motion for motion, _ in takes], [waveform for _, waveform in takes], answers_of(pairs)
 
 
 def evaluate(generator, pairs, seed=0, **settings):
@@ -218,7 +218,7 @@ def parse():
     parser.add_argument("--grid-power", type=float, default=GRID_POWER, metavar="POWER", help="as in sample.py (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="as in sample.py (default: %(default)s)")
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16", "int8"), help="of the network's products, as in sample.py (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="first seed of the sampler (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="first seed of the sampler (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, at least 3: scores are means over them, and the spread is theirs (default: %(default)s)")
     parser.add_argument("--device", type=device, default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda (default here: %(default)s)")
     parser.add_argument("--wavlm-checkpoint", help="WavLM Base+ weights, for models trained on its features")

@@ -31,10 +31,10 @@ from tqdm import tqdm
 
 import diffmotion
 from baselines import MODELS
-from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, has_int8, hear_take, one_line, run_script
-from motion import BvhStream, PoseCodec, rate_of, read_bvh, side_and_stem, strokes_of, write_bvh, written_beside
+from data import CheckpointError, Parser, compile_or_refuse, device, has_bf16, has_int8, hear_take, one_line, run_script, seed_number
+from motion import BvhStream, PoseCodec, rate_of, read_bvh, shown_points, side_and_stem, strokes_of, write_bvh, written_beside
 from pictures import plot_motion, write_video
-from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of
+from wavlm_loader import SAMPLE_RATE, RunningLevel, SpeechError, SpeechFeatures, load_audio, load_audio_blocks, loud_level_of, without_rumble
 
 HERE = Path(__file__).resolve().parent
 SAMPLER, STEPS, GRID_POWER, GUIDANCE = "dpmpp", 10, 1.0, 1.2     # chosen on puppet takes of their own (seed 77): see results/README.md
@@ -284,7 +284,7 @@ def player_page(title, motions, waveform=None, strokes={}):
     """
     first, bodies = next(iter(motions.values())), []
     for label, motion in motions.items():
-        points, parents = motion.points()                        # [F, joints + ends, 3]
+        points, parents = shown_points(motion)                   # [F, joints + ends, 3]
         # Everybody is 1.7 m tall, since files differ in their units. The height is what stands out upwards, raised
         # hands too, so motions of one skeleton share one, or who gestures high would be drawn small.
         same = list(motion.names) == list(first.names) and np.allclose(motion.offsets, first.offsets, rtol=0.01, atol=0.01 * np.abs(first.offsets).max())
@@ -432,7 +432,7 @@ def stream_pipe(generator, pipe, bvh, chunk, **settings):
             arrivals.append((samples, time.perf_counter()))
             yield torch.from_numpy(np.frombuffer(data[:len(data) // 2 * 2], "<i2").astype(np.float32) / 2 ** 15)
 
-    sound = blocks()
+    sound = without_rumble(blocks())
     first = next(sound, None)
     if first is None:
         raise SpeechError("standard input: no sound came; pipe raw 16 kHz 16-bit mono PCM into --live")
@@ -468,7 +468,7 @@ def parse():
     parser.add_argument("--steps", type=int, default=STEPS, help="passes of the network; 1000 with --sampler ddpm is the paper's way (default: %(default)s)")
     parser.add_argument("--grid-power", type=float, default=GRID_POWER, metavar="POWER", help="how the steps are spread: 1 evenly, more puts more of them at weak noise. Of ten steps 1.67 takes a twentieth of the hands' jerk, and five syllables in a thousand (default: %(default)s)")
     parser.add_argument("--guidance", type=float, default=GUIDANCE, help="1 is the model as trained, more follows the speech more strictly (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="another seed, another motion for the same speech (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="N motions for each file, from seeds --seed, --seed + 1, ...: STEM-seed0.bvh, ..., one page with all")
     parser.add_argument("--precision", default="auto", choices=("auto", "float32", "bfloat16", "int8"),
                         help=f"auto: bfloat16 where the processor has it and the model is at least {BF16_WIDTH} wide, since below it is no faster; int8: faster still for wide models, with coarser numbers, on processors with AVX-512 VNNI or AMX (default: %(default)s)")

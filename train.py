@@ -5,7 +5,8 @@ All of it is one loop below: draw windows, draw noise levels, add noise, predict
 paper's loss (equation 14 of Ho et al. 2020); ours gives large noise levels more weight. What lands in --out:
 
     last.pt         the model and all that sampling needs, and what --resume needs
-    last-before.pt  the last.pt of an earlier run in the same folder, if this one began without --resume (then last-before-2.pt, ...)
+    last-before.pt  the last.pt of an earlier run in the same folder, if this one began without --resume (then last-before-2.pt, ...);
+                    its model.pt, scores.json and loss.png are renamed with it
     model.pt        the model and all that sampling needs, in half the digits: to give away
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
@@ -37,7 +38,7 @@ from tqdm import tqdm
 
 import evaluate
 from baselines import MODELS
-from data import CACHE, CheckpointError, Corpus, Parser, compile_or_refuse, device, find_pairs, has_bf16, load_take, run_script, send, usable_takes
+from data import CACHE, CheckpointError, Corpus, Parser, compile_or_refuse, device, find_pairs, has_bf16, load_take, run_script, seed_number, send, usable_takes
 from diffmotion import DiffMotionConfig, NoiseSchedule
 from motion import BvhError, written_beside
 from pictures import new_figure, plot_motion, write_picture
@@ -71,7 +72,7 @@ class Settings:
     ema: float = 0.998              # decay of the averaged weights, which are what gets sampled: a memory of 500 steps
     noise: float = 0.25             # share of windows whose speech is heard with noise laid over it, see data.in_noise. Not for WavLM, whose own training had noise in it
     voices: float = 0.4             # the windows of --noise are first heard in another voice, formants moved by up to so many octaves, and through another microphone, see data.in_another_voice; 0: only in noise
-    drop: float = 0.1               # share of windows trained without their speech, for guidance (the authors' value)
+    drop: float = 0.1               # share of windows trained without their speech, for guidance, which steers away from the answer to no speech (the authors' value)
     diffusion_steps: int = 1000     # T of the noise schedule (the authors' value)
     beta_end: float = 2e-2          # last beta; DDPM's, since the authors' own configurations disagree (5e-2, 8e-2)
     memory: float = 0.9             # share of the last pose that is no news to a frame, 0 is the paper, and then --momentum is nothing: see DiffMotion.innovations
@@ -98,7 +99,7 @@ def parse():
     source = Path(__file__).read_text(encoding="utf-8").split("class Settings")[1].split("\n\n")[0]
     for field in fields(Settings):
         comment = next(line for line in source.splitlines() if line.startswith(f"    {field.name}:")).rpartition("# ")[2]
-        kind = {tuple: dict(nargs="+", metavar="NAME"), bool: dict(action="store_true")}.get(field.type, dict(type=device if field.name == "device" else field.type))
+        kind = {tuple: dict(nargs="+", metavar="NAME"), bool: dict(action="store_true")}.get(field.type, dict(type=dict(device=device, seed=seed_number).get(field.name, field.type)))
         parser.add_argument("--" + field.name.replace("_", "-"), default=field.default, help=comment, **kind)
     parser.add_argument("--resume", action="store_true", help="continue the run in --out where its last checkpoint was written, with its settings")
     # argparse gives no default to what is there already: so None is what was not given, and help can still say the defaults
@@ -108,7 +109,7 @@ def parse():
     for name in ("steps", "batch", "window", "segment", "width", "depth", "heads", "attention_window", "diffusion_steps", "save_every", "picture_every"):
         if getattr(settings, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(settings, name)}")
-    for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, 1e9), ("weight_decay", 0, 1000), ("ema", 0, 0.999999), ("drop", 0, 1), ("warmup", 0, 1e9), ("seed", 0, 1e12),
+    for name, least, most in (("lr", 1e-12, 1), ("muon", 0, 1000), ("clip", 1e-12, 1e9), ("weight_decay", 0, 1000), ("ema", 0, 0.999999), ("drop", 0.001, 0.999), ("warmup", 0, 1e9),
                               ("noise", 0, 1), ("voices", 0, 1), ("memory", 0, 0.999), ("loss_power", 0, 1), ("momentum", 0, 0.999), ("fps", 1, 240)):
         if not least <= getattr(settings, name) <= most:         # nan is refused too
             parser.error(f"--{name.replace('_', '-')} must be between {least:g} and {most:g}, not {getattr(settings, name)}")
@@ -233,9 +234,9 @@ def save(path, state):
             raise
 
 
-def plot_loss(path, losses, every):
-    """The loss curve: each mean over `every` steps, and a running mean. Most of the loss is noise that nobody can predict."""
-    steps = (np.arange(len(losses)) + 1) * every
+def plot_loss(path, losses, every, last):
+    """The loss curve: each mean over `every` steps (the end's over fewer, up to step `last`), and a running mean. Most of the loss is noise that nobody can predict."""
+    steps = np.minimum((np.arange(len(losses)) + 1) * every, last)
     figure = new_figure(8, 4, layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, losses, color="#bbbbbb", lw=1, label=f"mean of {every} steps")
@@ -356,10 +357,15 @@ def main():
         for block in model.blocks:
             compile_or_refuse(block, s.device)
 
-    if rank == 0 and not saved and (out / "last.pt").exists():   # a forgotten --resume must not cost a night's work, nor one that is forgotten twice
-        before = next(path for path in (out / f"last-before{f'-{n}' * (n > 1)}.pt" for n in itertools.count(1)) if not path.exists())
-        (out / "last.pt").replace(before)
-        say(f"{out / 'last.pt'} of an earlier run is now {before.name}; --resume would have gone on with it, and will if you name it last.pt again")
+    earlier = [out / name for name in ("last.pt", "model.pt", "scores.json", "loss.png") if (out / name).exists()]
+    if rank == 0 and not saved and earlier:          # a forgotten --resume must not cost a night's work, nor one that is forgotten twice; and no model.pt may pass for this run's
+        def before(path, n):
+            return path.with_stem(f"{path.stem}-before{f'-{n}' * (n > 1)}")
+
+        n = next(n for n in itertools.count(1) if not any(before(path, n).exists() for path in earlier))
+        for path in earlier:
+            path.replace(before(path, n))
+        say(f"of an earlier run in {out}: {', '.join(f'{path.name} is now {before(path, n).name}' for path in earlier)}; --resume would have gone on with last.pt, and will if you name it so again")
 
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []
@@ -445,7 +451,7 @@ def main():
     if rank > 0:                                     # pictures and scores are the first one's work
         return
     print(f"{(time.time() - started) / 60:.1f} minutes for {s.steps - first} steps -> {out / 'last.pt'}")
-    plot_loss(out / "loss.png", losses, CHECK_EVERY)
+    plot_loss(out / "loss.png", losses, CHECK_EVERY, s.steps)
     if features.layers > 1:
         plot_layers(out / "layers.png", ema.layer_shares.softmax(dim=0).tolist())
     small = contents(s.model, model, ema, schedule, corpus)
@@ -459,6 +465,8 @@ def main():
     # ---- what has it learnt? ---------------------------------------------------------------------------------
     picture = generator(generator.hear(example_speech), seed=s.seed)[0]
     plot_motion(out / f"sample-{s.steps}.png", f"{example[0].stem} after {s.steps} steps", picture, example_speech)
+    if not pairs["test"] and not s.no_scores:
+        print("no scores: no take is held out for the test; name some with --test, or evaluate.py can judge the model on another folder")
     if pairs["test"] and not s.no_scores:
         try:
             scores = evaluate.evaluate(generator, pairs["test"], s.seed)

@@ -332,6 +332,41 @@ def test_one_name_in_several_speakers_folders_stays_with_its_speaker(tmp_path):
             assert {"anna", "ben", "carl"} & set(bvh.parts) == {"anna", "ben", "carl"} & set(sound.parts)
 
 
+def test_what_is_held_out_stays_so_when_a_speaker_is_added(tmp_path):
+    """Also one whose takes have the same names: else a model would be tested on what it learnt."""
+    touch(tmp_path, *[f"anna/take{n}.{ending}" for n in range(1, 40) for ending in ("bvh", "wav")])
+    before = data.find_pairs(tmp_path)
+    touch(tmp_path, *[f"ben/take{n}.{ending}" for n in range(1, 40) for ending in ("bvh", "wav")])
+    after = data.find_pairs(tmp_path)
+    assert all([pair for pair in after[part] if pair[0].parent.name == "anna"] == before[part] for part in before) and before["test"]
+
+
+def test_folders_by_other_names_say_what_is_held_out(tmp_path):
+    touch(tmp_path, *[f"{part}/{kind}/{part}_{n}.{ending}" for part in ("trn", "val", "tst") for n in range(4) for kind, ending in (("bvh", "bvh"), ("wav", "wav"))])
+    assert {part: {stem[:3] for stem in taken} for part, taken in stems(data.find_pairs(tmp_path)).items()} == {"train": {"trn"}, "valid": {"val"}, "test": {"tst"}}
+
+
+def test_check_tells_of_short_takes_and_of_a_root_that_stays_behind(tmp_path, capsys):
+    puppet.write_corpus(tmp_path, train=4, valid=0, test=1, seconds=6.0, seed=1)
+    data.check(tmp_path)
+    said = capsys.readouterr().out
+    assert "4 takes, 0.4 minutes; 4 of them shorter than train.py's usual window of 8 s" in said and "stays behind" not in said
+    for bvh in tmp_path.rglob("*.bvh"):
+        head, _, rows = bvh.read_text().partition("MOTION\n")
+        head = head.replace("ROOT Hips", "ROOT world\n{\nOFFSET 0 0 0\nCHANNELS 3 Zrotation Xrotation Yrotation\nJOINT Hips")
+        first, second, *frames = rows.splitlines()
+        bvh.write_text(f"{head}}}\nMOTION\n{first}\n{second}\n" + "".join(f"0 0 0 {row}\n" for row in frames))
+    data.check(tmp_path)
+    assert "world stays behind where Hips goes" in capsys.readouterr().out
+
+
+def test_skip_says_what_it_leaves_out(tmp_path, capsys):
+    touch(tmp_path, "a.bvh", "a.wav", "b.bvh", "c.bvh", "c.wav", "c.mp3", "d.flac")
+    assert_each_take_once(data.find_pairs(tmp_path, skip=True), 1)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all(line.startswith("left out: ") for line in said) and all(any(name in line for line in said) for name in ("b.bvh", "c.bvh", "d.flac"))
+
+
 def test_a_motion_without_sound_does_not_take_its_neighbours(tmp_path):
     touch(tmp_path, "a/1.bvh", "b/1.bvh", "b/1.wav", "c/2.bvh", "c/2.wav")
     pairs, odd = data.match_files(tmp_path)

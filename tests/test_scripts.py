@@ -395,8 +395,11 @@ def test_a_forgotten_resume_costs_nothing(tiny_corpus, tmp_path):
     done = run("train.py", *given, "--seed", 1)
     assert done.returncode == 0 and "last-before.pt" in done.stdout
     assert (tmp_path / "last-before.pt").read_bytes() == before != (tmp_path / "last.pt").read_bytes()
-    second = (tmp_path / "last.pt").read_bytes()
+    second, small = (tmp_path / "last.pt").read_bytes(), (tmp_path / "model.pt").read_bytes()
+    (tmp_path / "scores.json").write_text("of the second")
     done = run("train.py", *given, "--seed", 2)      # and forgotten once more
+    assert (tmp_path / "model-before-2.pt").read_bytes() == small != (tmp_path / "model.pt").read_bytes()
+    assert (tmp_path / "scores-before-2.json").read_text() == "of the second" and not (tmp_path / "scores.json").exists(), "no score of another run may pass for this one's"
     assert (tmp_path / "last-before.pt").read_bytes() == before and (tmp_path / "last-before-2.pt").read_bytes() == second and "last-before-2.pt" in done.stdout
 
 
