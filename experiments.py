@@ -620,7 +620,7 @@ def main(arguments):
     parser = Parser(prog="evaluate.py experiment", description="The paper's experiments on the puppet. All of them take a night on two CPU cores.")
     parser.add_argument("name", choices=("list", "all", *EXPERIMENTS), help="which one; list says what each asks")
     parser.add_argument("--steps", type=int, default=3600, help="training steps of each model (default: %(default)s, as train.py)")
-    # Half of train.py's batch: 60 models and those of WavLM cost half the time, and it is the number of steps that matters. An early network in 1800 steps of 8
+    # Half of train.py's batch: 75 models and those of WavLM cost half the time, and it is the number of steps that matters. An early network in 1800 steps of 8
     # windows got beat_f1 0.57 and trembled; in 3600 steps of 4 windows, as many in all, 0.94 (on the test takes, one seed).
     parser.add_argument("--batch", type=int, default=4, help="windows a step (default: %(default)s, half of train.py's)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")
