@@ -737,7 +737,7 @@ def clipped_share(sound):
 
 
 def check_take(bvh, sound):
-    """One pair -> (Motion and what is odd about it: [sentences]). Raises what training would raise."""
+    """One pair -> (Motion, its seconds that have sound too, what is odd about it: [sentences]). Raises what training would raise."""
     motion, waveform = load_take(bvh, sound)
     odd, spoken, moved = [], len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
     if abs(spoken - moved) > 0.5:
@@ -764,7 +764,7 @@ def check_take(bvh, sound):
         odd.append(f"no sign that the motion follows the sound ({lag[1]:.1f} deviations; {FOLLOWS} would be one)")
     elif lag and abs(lag[0]) > IN_STEP:
         odd.append(f"the motion comes {abs(lag[0]):.1f} s {'after' if lag[0] > 0 else 'before'} the sound ({lag[1]:.1f} deviations); shift one of them")
-    return motion, odd
+    return motion, min(spoken, moved), odd
 
 
 def check(folder, test=()):
@@ -779,7 +779,7 @@ def check(folder, test=()):
     for bvh, sound in tqdm(sorted(pairs, key=lambda pair: pair not in taught), desc="checking", unit="take", disable=None):
         stops = True
         try:
-            motion, odd = check_take(bvh, sound)
+            motion, both, odd = check_take(bvh, sound)
             joints.setdefault((len(motion.names), motion.names[0], tuple(motion.names)), []).append(bvh.name)
             rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
             sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
@@ -796,7 +796,7 @@ def check(folder, test=()):
             continue
         wrong += [(bvh, what, False) for what in odd]
         usable.append((bvh, sound))
-        seconds[bvh] = len(motion) * motion.frame_time
+        seconds[bvh] = both
         bones.add(np.round(motion.offsets[1:], 3).tobytes())
         first = first or motion                      # whom training asks, since all that it takes have the same joints
 
@@ -831,7 +831,7 @@ def check(folder, test=()):
         takes = [pair for pair in takes if pair[0] in seconds]
         nothing = {"train": "; there is nothing to train on: add recordings, or hold out fewer",
                    "test": "; evaluate.py can judge no model on it: name takes with --test, or make a folder test/"}.get(part, "") if not takes else ""
-        short = sum(seconds[bvh] < USUAL_WINDOW for bvh, _ in takes) if part == "train" else 0
+        short = sum(seconds[bvh] < USUAL_WINDOW - 0.05 for bvh, _ in takes) if part == "train" else 0
         line(part, f"{len(takes)} takes, {sum(seconds[bvh] for bvh, _ in takes) / 60:.1f} minutes{nothing}"
              + f"; {short} of them shorter than train.py's usual window of {USUAL_WINDOW:g} s, and not learnt from but with a smaller --window" * (short > 0))
 

@@ -35,7 +35,7 @@ import evaluate
 import metrics
 import puppet
 from bench import machine
-from data import CorpusError, Parser, device, find_pairs, has_bf16, load_take
+from data import CorpusError, Parser, device, find_pairs, has_bf16, load_take, seed_number
 from motion import find_strokes, written_beside
 from pictures import new_figure, write_picture
 from sample import GRID_POWER, GUIDANCE, HERE, SAMPLER, STEPS, load_generator
@@ -623,7 +623,7 @@ def main(arguments):
     # Half of train.py's batch: 75 models and those of WavLM cost half the time, and it is the number of steps that matters. An early network in 1800 steps of 8
     # windows got beat_f1 0.57 and trembled; in 3600 steps of 4 windows, as many in all, 0.94 (on the test takes, one seed).
     parser.add_argument("--batch", type=int, default=4, help="windows a step (default: %(default)s, half of train.py's)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")
+    parser.add_argument("--seeds", type=seed_number, nargs="+", default=[0, 1, 2], help="each model is trained and sampled once with each (default: 0 1 2)")
     parser.add_argument("--no-training", action="store_true", help="report on the models that have been trained, and train no others")
     parser.add_argument("--jobs", type=int, default=1, help="models that are trained at the same time, at most as many as there are cores, also where a GPU trains them (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("results/experiments"), help="folder for tables and pictures (default: %(default)s)")

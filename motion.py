@@ -259,19 +259,28 @@ def _above(motion, j):
 
 
 def body_root(motion):
-    """Index of the joint that the body hangs on, where the legs meet. In most files it is the root; in some the root stays on the ground, and the hips below it walk."""
+    """Index of the joint that the body hangs on. In most files it is the root; in some the root stays on the ground, and the hips below it walk.
+
+    These are where the legs meet, and farther from the root than any bone of a body is long: a third of its height, looked at in the middle frame. (In
+    others the legs meet below a root that walks too, as Bip01 and its pelvis: there it is the root.)
+    """
     try:
         left, right = (_first_joint(motion, side, "upleg|thigh|foot|ankle") for side in ("left", "right"))
     except BvhError:
         return 0
-    return max(set(_above(motion, left)) & set(_above(motion, right)), default=0)
+    hips = max(set(_above(motion, left)) & set(_above(motion, right)), default=0)
+    middle = slice(len(motion) // 2, len(motion) // 2 + 1)
+    p = replace(motion, rotations=motion.rotations[middle], positions=motion.positions[middle]).points()[0][0]             # [P, 3]
+    return hips if np.linalg.norm(p[hips] - p[0]) > np.ptp(p[:, 1]) / 3 else 0
 
 
 def shown_points(motion):
-    """motion.points(), as they are drawn: what stays on the ground above the body's root is laid into that root, for it is no bone and nobody's place."""
+    """motion.points(), as they are drawn: what does not hang on the body's root, a root on the ground and all else on it, is laid into that root, for it is no bone and nobody's place."""
     points, parents = motion.points()                                        # [F, P, 3], [P]
-    root = body_root(motion)
-    points[:, _above(motion, root)] = points[:, [root]]
+    root, carried = body_root(motion), []
+    for p, parent in enumerate(parents):             # parents come before their children
+        carried.append(p == root or (parent >= 0 and carried[parent]))
+    points[:, ~np.array(carried)] = points[:, [root]]
     return points, parents
 
 
@@ -394,7 +403,7 @@ def resample(motion, fps):
     return _between(motion, *_neighbours(len(motion), motion.frame_time, fps), 1 / fps)
 
 
-USUAL_RATES = (24, 25, 30, 48, 50, 60, 90, 100, 120, 240, 24 / 1.001, 30 / 1.001, 60 / 1.001)     # frames a second, the likelier first; the last three are film's and television's
+USUAL_RATES = (24, 25, 30, 48, 50, 60, 90, 100, 120, 240, 15, 72, 75, 24 / 1.001, 30 / 1.001, 60 / 1.001)     # frames a second, the likelier first; the last three are film's and television's
 
 
 def rate_of(frame_time):
@@ -404,11 +413,11 @@ def rate_of(frame_time):
 
 
 def _meant_by(text):
-    """The Frame Time that a file's `text` stands for: 0.0167 for 1/60, since of a usual rate three to five decimals are its own, rounded or cut off.
+    """The Frame Time that a file's `text` stands for: 0.0167 for 1/60, if its three to five decimals are those of a usual rate, rounded, or cut off (four or five).
 
-    Taken by its letters the motion would go away from its sound, in ten minutes by 1.2 s. (Six decimals: rate_of.)
+    Taken by its letters the motion would go away from its sound, in ten minutes by 1.2 s. A whole rate is meant as it stands, 0.008 as 125. (Six decimals: rate_of.)
     """
-    time = float(text)
+    time, text = float(text), text.rstrip("0")
     if re.fullmatch(r"0*\.\d{3,5}", text) and time > 0 and abs(1 / time - round(1 / time)) > 1e-6:
         unit = 10.0 ** -len(text.partition(".")[2])
         return next((t for t in (1 / rate for rate in USUAL_RATES) if abs(t - time) <= unit / 2 or unit < 1e-3 and 0 < t - time < unit), time)

@@ -5,8 +5,7 @@ All of it is one loop below: draw windows, draw noise levels, add noise, predict
 paper's loss (equation 14 of Ho et al. 2020); ours gives large noise levels more weight. What lands in --out:
 
     last.pt         the model and all that sampling needs, and what --resume needs
-    last-before.pt  the last.pt of an earlier run in the same folder, if this one began without --resume (then last-before-2.pt, ...);
-                    its model.pt, scores.json and loss.png are renamed with it
+    before/         all of this of an earlier run in the same folder, if this one began without --resume (then before-2/, ...)
     model.pt        the model and all that sampling needs, in half the digits: to give away
     loss.png        the loss curve
     sample-N.png    what the model does after N steps to a held-out take
@@ -357,15 +356,13 @@ def main():
         for block in model.blocks:
             compile_or_refuse(block, s.device)
 
-    earlier = [out / name for name in ("last.pt", "model.pt", "scores.json", "loss.png") if (out / name).exists()]
+    earlier = [path for name in ("last.pt", "model.pt", "scores.json", "loss.png", "layers.png", "sample-*.png") for path in sorted(out.glob(name))]
     if rank == 0 and not saved and earlier:          # a forgotten --resume must not cost a night's work, nor one that is forgotten twice; and no model.pt may pass for this run's
-        def before(path, n):
-            return path.with_stem(f"{path.stem}-before{f'-{n}' * (n > 1)}")
-
-        n = next(n for n in itertools.count(1) if not any(before(path, n).exists() for path in earlier))
+        before = next(folder for folder in (out / f"before{f'-{n}' * (n > 1)}" for n in itertools.count(1)) if not folder.exists())
+        before.mkdir()
         for path in earlier:
-            path.replace(before(path, n))
-        say(f"of an earlier run in {out}: {', '.join(f'{path.name} is now {before(path, n).name}' for path in earlier)}; --resume would have gone on with last.pt, and will if you name it so again")
+            path.replace(before / path.name)
+        say(f"what an earlier run left in {out} is now in {before}" + f"; --resume would have gone on with it, and --resume --out {shlex.quote(str(before))} does" * (before / "last.pt").exists())
 
     # ---- the loop --------------------------------------------------------------------------------------------
     asked_to_stop = []

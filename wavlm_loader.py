@@ -43,8 +43,8 @@ def load_audio(path):
     for rate, block in _blocks(path):                # mixed down while reading: an hour of stereo at 48 kHz would take 1.4 GB otherwise
         pieces.append(block)
     waveform = torch.from_numpy(np.concatenate(pieces))
-    if rate != SAMPLE_RATE:
-        waveform = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE)
+    if rate != SAMPLE_RATE:                          # it takes the sound to be 0 beyond both ends: beside an offset that would be a click
+        waveform = torchaudio.functional.resample(waveform - waveform[0], rate, SAMPLE_RATE)
     done = 0
     for piece in without_rumble(waveform.split(60 * SAMPLE_RATE)):           # in place, a minute at a time: an hour would take 0.9 GB otherwise
         waveform[done:done + len(piece)] = piece
@@ -93,8 +93,8 @@ def _resampled_blocks(path, seconds):
             # or where the rate falls, on that many times its ratio: so pieces overlap by `context`, and what they lack is cut off.
             step, new_step = rate // math.gcd(rate, SAMPLE_RATE), SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE)
             context = step * math.ceil(20 * max(1, rate / SAMPLE_RATE) / step)
-            held, first = torch.zeros(0), True
-        held = torch.cat([held, torch.from_numpy(block)])
+            held, first, offset = torch.zeros(0), True, block[0]
+        held = torch.cat([held, torch.from_numpy(block - offset)])           # as in load_audio
         whole = (len(held) - context) // step * step             # up to here all that counts is there
         if whole <= context:
             continue

@@ -3,6 +3,7 @@ import json
 import math
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -393,14 +394,15 @@ def test_a_forgotten_resume_costs_nothing(tiny_corpus, tmp_path):
     assert run("train.py", *given).returncode == 0
     before = (tmp_path / "last.pt").read_bytes()
     done = run("train.py", *given, "--seed", 1)
-    assert done.returncode == 0 and "last-before.pt" in done.stdout
-    assert (tmp_path / "last-before.pt").read_bytes() == before != (tmp_path / "last.pt").read_bytes()
+    assert done.returncode == 0 and f"--resume --out {shlex.quote(str(tmp_path / 'before'))}" in done.stdout
+    assert (tmp_path / "before" / "last.pt").read_bytes() == before != (tmp_path / "last.pt").read_bytes()
     second, small = (tmp_path / "last.pt").read_bytes(), (tmp_path / "model.pt").read_bytes()
     (tmp_path / "scores.json").write_text("of the second")
     done = run("train.py", *given, "--seed", 2)      # and forgotten once more
-    assert (tmp_path / "model-before-2.pt").read_bytes() == small != (tmp_path / "model.pt").read_bytes()
-    assert (tmp_path / "scores-before-2.json").read_text() == "of the second" and not (tmp_path / "scores.json").exists(), "no score of another run may pass for this one's"
-    assert (tmp_path / "last-before.pt").read_bytes() == before and (tmp_path / "last-before-2.pt").read_bytes() == second and "last-before-2.pt" in done.stdout
+    assert (tmp_path / "before-2" / "model.pt").read_bytes() == small != (tmp_path / "model.pt").read_bytes()
+    assert (tmp_path / "before-2" / "scores.json").read_text() == "of the second" and not (tmp_path / "scores.json").exists(), "no score of another run may pass for this one's"
+    assert (tmp_path / "before" / "last.pt").read_bytes() == before and (tmp_path / "before-2" / "last.pt").read_bytes() == second
+    assert run("train.py", "--resume", "--out", tmp_path / "before", "--no-scores").returncode == 0, "and what was said holds"
 
 
 def test_ctrl_c_in_the_last_steps_keeps_the_model_and_leaves_the_scores(tiny_corpus, tmp_path, monkeypatch):
