@@ -233,7 +233,7 @@ def hand_joints(motion):
 
 
 def hands_of(motion):
-    """Where both wrists are, seen from where the legs meet: [F, 2, 3] in body heights, left and right."""
+    """Where both wrists are, seen from the body's root: [F, 2, 3] in body heights, left and right."""
     p = motion.joint_positions()
     return (p[:, hand_joints(motion)] - p[:, [body_root(motion)]]) / motion.body_height()
 
@@ -971,7 +971,7 @@ def find_strokes(motion):
     if len(motion) < 3:
         return np.zeros(0), np.zeros(0), np.zeros(0, int)
     fps, strokes = 1 / motion.frame_time, []
-    for side, y in enumerate(hands_of(motion)[..., 1].T):                     # [F] in body heights
+    for side, y in enumerate(hands_of(motion)[..., 1].T):             # [F] in body heights
         falling = -np.gradient(y) * fps                                      # [F] body heights a second
         gap = int(round(STROKE_GAP * fps))
         padded = np.pad(falling, gap, constant_values=-np.inf)

@@ -55,7 +55,7 @@ def load_audio(path):
 def without_rumble(blocks):
     """Blocks [n_i] of a waveform at 16 kHz -> the same blocks without what lies below CUT: steps, wind, a sound card's constant offset.
 
-    No speech is there, and the model's lowest band begins at 60 Hz; but a 25 ms window tells so slow a swing badly from the bands above, and the level of
+    No speech is there, and the ear's lowest band begins at 60 Hz; but a 25 ms window tells so slow a swing badly from the bands above, and the level of
     the loud parts counts it as loud. An offset of 0.01 under speech at -35 dB left 9 strokes of 16.
     A second-order Butterworth filter. Its ringing is over by 2e-8 after WARM samples, so each block is filtered behind so many before it, and
     joined they are what all at once would be. Before the first sample the sound is taken to have stood where it begins.
@@ -83,6 +83,7 @@ def load_audio_blocks(path, seconds=10):
 
 
 def _resampled_blocks(path, seconds):
+    """The file in pieces [n] at 16 kHz, as one resampling of all of it would give them."""
     held, context, step = None, 0, 1
     for rate, block in _blocks(path, seconds):
         if rate == SAMPLE_RATE:
