@@ -1,30 +1,37 @@
 # make demo    hear a sentence, see it gestured: out/speech.html, .bvh, .png
+# make train   train the small model on the talking puppet (ten minutes on two CPU cores), score it
 # make test    the tests
-# make bench   how fast this machine does all of it, as ratios and seconds: results/bench-MACHINE.json
-# make train   train the small model on the talking puppet (ten minutes on two CPU cores)
-# make clean   removes .venv and out, which are made again in a minute; what was trained stays in runs
+# make lint    the formatter and the linter, which change nothing
+# make bench   how fast this machine does all of it: results/bench-MACHINE.json
+# make clean   removes .venv and out, which are made again in a minute; trained models stay in runs
 # Each builds .venv first if it is missing; PYTHON=python3.12 make demo chooses another Python.
 PYTHON ?= python3
 
-.PHONY: demo test bench train clean
+.PHONY: demo train test lint bench clean
 
 demo: .venv/ready
 	.venv/bin/python sample.py assets/speech.wav --out out
 	@echo
-	@echo "Open out/speech.html in a browser, or out/speech.bvh in Blender (File > Import > Motion Capture)."
+	@echo "Open out/speech.html in a browser, or out/speech.bvh in Blender (Import > BVH)."
 	@echo "Try next:   .venv/bin/python sample.py YOUR_RECORDING.wav --seed 1"
-	@echo "            .venv/bin/python train.py          (trains this model, ten minutes on two CPU cores)"
+	@echo "            .venv/bin/python train.py      (ten minutes on two CPU cores)"
+
+train: .venv/ready
+	.venv/bin/python train.py
+	.venv/bin/python -m lab.evaluate --checkpoint runs/puppet/model.pt --data puppet \
+		--json runs/puppet/scores.json
 
 test: .venv/ready-dev
 	.venv/bin/python -m pytest
 
+lint: .venv/ready-dev
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+
 bench: .venv/ready
-	.venv/bin/python bench.py
+	.venv/bin/python -m lab.bench
 
-train: .venv/ready
-	.venv/bin/python train.py
-
-# The empty files say that pip ran to its end: an interrupted install is done again, not taken for a whole one.
+# The empty files say that pip ran to its end: an interrupted install is done again.
 .venv/ready: requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
