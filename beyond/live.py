@@ -1,0 +1,145 @@
+"""Motion that is written while it is made: for recordings of any length, and for live speech.
+
+    python sample.py --stream lecture.wav
+    arecord -q -t raw -f S16_LE -r 16000 -c 1 | python sample.py --live
+
+How late is a frame? It waits for the speech that it hears ahead (0.8 s), for the spectrum's window
+(0.02 s), for the rest of its chunk and for the computing. `from_pipe` says what it really was.
+"""
+
+import itertools
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from beyond.stream import motions, segment_of
+from body.bvh import BvhStream
+from recordings.audio import SAMPLE_RATE, SpeechError, load_audio, load_audio_blocks, without_rumble
+from recordings.blocks import features_in_blocks
+from recordings.level import RunningLevel, loud_level_of
+from show.outputs import free_stem
+
+# Frames made at once: 10 s. Smaller chunks cost more a frame, larger ones memory
+STREAM_CHUNK = 200
+# The same where somebody waits: 0.5 s. They see no farther ahead, so the motion is a little worse:
+# beat F1 0.990 instead of 0.994
+LIVE_CHUNK = 10
+PIPE_BLOCK = 800  # samples read at once: 50 ms, a frame
+# How files of sound begin: their bytes would pass for loud noise
+FILE_HEADS = (b"RIFF", b"OggS", b"fLaC", b"ID3", b"FORM", b"caff", b"\x1aE\xdf\xa3")
+
+
+def whole_segments(frames, model):
+    """So many frames, rounded up to whole segments; fewer than one stay as they are."""
+    segment = segment_of(model)
+    return frames if frames < segment else -(-frames // segment) * segment
+
+
+def from_file(generator, name, path, chunk=None, **settings):
+    """--stream: speech file `name` -> a BVH file at `path` that grows, in constant memory.
+
+    The file is read twice: once for the level of its loud parts and for what may be wrong with it,
+    once to be gestured to. For WavLM the waveform stays in memory: 230 MB an hour.
+    """
+    chunk = chunk or whole_segments(STREAM_CHUNK, generator.model)
+    begun, features = time.perf_counter(), generator.features
+    if features.kind == "wavlm":
+        waveform = load_audio(name)
+        samples, pieces = len(waveform), features.pieces(waveform)
+    else:
+        level, samples = loud_level_of(load_audio_blocks(name))
+        pieces = features_in_blocks(features, load_audio_blocks(name), lambda: level, samples)
+    seconds = samples / SAMPLE_RATE
+    bar = tqdm(desc=name.name, total=int(seconds), unit=" s of speech", disable=None)
+    with BvhStream(path) as bvh:
+        for motion in motions(generator, pieces, chunk, **settings):
+            bvh.append(motion)
+            bar.update(round(bvh.frames * motion.frame_time) - bar.n)
+    bar.close()
+    times = seconds / (time.perf_counter() - begun)
+    print(
+        f"{name}: {seconds:.1f} s of speech, {bvh.frames} frames, "
+        f"{times:.1f} times as fast as it was spoken -> {path}"
+    )
+
+
+def from_pipe(generator, pipe, bvh, chunk=None, **settings):
+    """--live: raw 16 kHz 16-bit little-endian mono PCM -> frames, appended to the BvhStream `bvh`.
+
+    Nobody knows how loud the recording will be: RunningLevel guesses from what was heard so far.
+    """
+    chunk = chunk or whole_segments(LIVE_CHUNK, generator.model)
+    arrivals, level, waits = deque(), RunningLevel(), []  # arrivals: (samples so far, when)
+    sound = without_rumble(blocks_of(pipe, arrivals))
+    first = next(sound, None)
+    if first is None:
+        what = "pipe raw 16 kHz 16-bit mono PCM into --live"
+        raise SpeechError(f"standard input: no sound came; {what}")
+    heard = level.hear(itertools.chain([first], sound))
+    pieces = features_in_blocks(generator.features, heard, level)
+    try:
+        for motion in motions(generator, pieces, chunk, **settings):
+            # When the chunk's first frame, which waits longest, was complete
+            spoken = (bvh.frames + 1) * motion.frame_time * SAMPLE_RATE
+            bvh.append(motion)
+            while len(arrivals) > 1 and arrivals[0][0] < spoken:
+                arrivals.popleft()
+            waits.append(time.perf_counter() - arrivals[0][1])
+    except KeyboardInterrupt:  # how a recording ends; all whole chunks are there
+        pass
+    if waits:
+        where = f" -> {bvh.path}" if bvh.path else ""
+        sys.stderr.write(
+            f"{bvh.frames} frames{where}; the first frame of a chunk was written "
+            f"{np.mean(waits):.2f} s after it was spoken, at most {max(waits):.2f} s\n"
+        )
+
+
+def main(args, generator, how):
+    """--live: standard input -> OUT/live.bvh, the next time live-2.bvh; or to standard output.
+
+    Nobody can play the same again, so nothing is replaced, also not what another run has written
+    while this one waited for sound.
+    """
+    pipe, settings = sys.stdin.buffer, dict(chunk=args.chunk, seed=args.seed) | how
+    if str(args.out) == "-":
+        return from_pipe(generator, pipe, BvhStream(out=sys.stdout.buffer), **settings)
+
+    def path():
+        there = {path.stem.casefold() for path in args.out.glob("[Ll]ive*.bvh")}
+        return args.out / f"{free_stem(Path('live.bvh'), there, args.out)}.bvh"
+
+    with BvhStream(path) as bvh:
+        return from_pipe(generator, pipe, bvh, **settings)
+
+
+def from_files(generator, names, args, stem_of, refuse, failed, how):
+    """--stream for each of the files; one that fails is said, and the others are still done."""
+    taken = set()
+    for name in names:
+        stem = stem_of(name, taken)
+        path = args.out / f"{stem}.bvh"
+        try:
+            from_file(generator, name, path, chunk=args.chunk, seed=args.seed, **how)
+        except (SpeechError, OSError) as error:
+            refuse(error, failed)
+        else:
+            taken.add(stem.casefold())
+
+
+def blocks_of(pipe, arrivals):
+    """Read PCM from a pipe -> blocks [n] of a waveform; arrivals gets (samples so far, when)."""
+    samples = 0
+    while len(data := pipe.read(2 * PIPE_BLOCK)) > 1:
+        if samples == 0 and (data.startswith(FILE_HEADS) or data[4:8] == b"ftyp"):
+            how = "ffmpeg -i - -f s16le -ar 16000 -ac 1 -"
+            raise SpeechError(f"standard input: is a sound file, not raw PCM; put before it: {how}")
+        samples += len(data) // 2
+        arrivals.append((samples, time.perf_counter()))
+        numbers = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32)
+        yield torch.from_numpy(numbers / 2**15)

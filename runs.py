@@ -1,0 +1,284 @@
+"""A training run in its folder: settings from the command line, resuming, stopping, saving.
+
+setting, parse       a dataclass of settings <-> the command line
+resume               the checkpoint to go on from, and its settings
+Run                  what happens beside the loop: the bar, the look at the loss, what is due
+"""
+
+import argparse
+import itertools
+import math
+import shlex
+import signal
+import sys
+import time
+from dataclasses import MISSING, asdict, field, fields
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from tools import CheckpointError, Parser, read_checkpoint
+
+CHECK_EVERY = 10  # steps between looks at the loss; each makes a GPU wait for all it was given
+
+
+# ------------------------------------------------------------------------------------------------
+# Settings
+# ------------------------------------------------------------------------------------------------
+def setting(default, help, **more):
+    """A field of a settings dataclass. more: choices, least, most, kind (how its text is read),
+    no (is there a flag --no-NAME too?)."""
+    return field(default=default, metadata=dict(help=help, **more))
+
+
+def flag(name):
+    """The flag of a setting: weight_decay -> --weight-decay."""
+    return "--" + name.replace("_", "-")
+
+
+def parse(Settings, groups, arguments, **texts):
+    """The command line -> (its parser, {name: value} of what was given, is it --resume?).
+
+    groups: {title: names of settings}, in the order of --help.
+    """
+    parser = Parser(formatter_class=argparse.RawDescriptionHelpFormatter, **texts)
+    known = {one.name: one for one in fields(Settings)}
+    for title, names in groups.items():
+        group = parser.add_argument_group(title)
+        for name in names.split():
+            add_setting(group, known[name])
+    group.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    args = vars(parser.parse_args(arguments))
+    resume = args.pop("resume")
+    given = {name: value for name, value in args.items() if value is not MISSING}
+    given = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+    return parser, given, resume
+
+
+def add_setting(group, one):
+    """A dataclass' field as an argument of a parser's group."""
+    meta = one.metadata
+    said = "" if one.default in ((), "", False) else f" (default: {one.default})"
+    how = dict(help=meta["help"].replace("%", "%%") + said, default=MISSING)
+    if one.type is bool:
+        how.update(action=argparse.BooleanOptionalAction if meta.get("no") else "store_true")
+    elif one.type is tuple:
+        how.update(nargs="+", metavar="NAME")
+    else:
+        how.update(type=meta.get("kind", one.type), choices=meta.get("choices"))
+        if len(meta.get("choices", "")) not in (2, 3):
+            how.update(metavar="N" if one.type in (int, float) else one.name.upper())
+    group.add_argument(flag(one.name), **how)
+
+
+def in_range(settings, parser):
+    """Refuse numbers that a setting cannot have; not-a-number is refused too."""
+    for one in fields(settings):
+        least, most = one.metadata.get("least"), one.metadata.get("most", math.inf)
+        value = getattr(settings, one.name)
+        if least is not None and not least <= value <= most:
+            bounds = f"at least {least:g}" if most == math.inf else f"{least:g} to {most:g}"
+            parser.error(f"{flag(one.name)} must be {bounds}, not {value}")
+
+
+# What a resumed run may be given otherwise than the first. The data may have moved: whether they
+# are the same is seen from the takes
+HERE_AND_NOW = ("out", "data", "save_every", "picture_every", "device", "compile",
+                "wavlm_checkpoint", "cache")  # fmt: skip
+ANEW = ("out", "device", "compile")  # not taken over: the folder may have moved, or the machine
+
+
+def resume_from(folder, Settings, given, now):
+    """The last checkpoint in a run's folder -> (the checkpoint, the Settings it goes on with)."""
+    path = Path(folder) / "last.pt"
+    saved = read_checkpoint(path)
+    if "training" not in saved:
+        raise CheckpointError(f"{path}: was written for sampling only; train anew")
+    try:
+        before = Settings(**saved["training"]["settings"])
+    except TypeError as error:  # a setting that there is no more
+        raise CheckpointError(f"{path}: is of another version ({error}); train anew") from None
+    for one in fields(Settings):
+        if one.type is tuple:
+            setattr(before, one.name, tuple(getattr(before, one.name)))
+    for name, value in given.items():  # what is given must not be ignored in silence
+        if value != getattr(before, name) and name not in HERE_AND_NOW:
+            raise CheckpointError(
+                f"{flag(name)} {value}: the run in {folder} was started with "
+                f"{getattr(before, name)}; leave it out, or start anew in another --out"
+            )
+    anew = {name: getattr(now, name) for name in ANEW}
+    return saved, Settings(**asdict(before) | given | anew)
+
+
+# ------------------------------------------------------------------------------------------------
+# Beside the loop
+# ------------------------------------------------------------------------------------------------
+KEPT = ("last.pt", "model.pt", "scores.json", "loss.png", "layers.png", "sample-*.png")
+
+
+def move_earlier_away(folder, say=print):
+    """What an earlier run left in the folder goes to before/, then before-2/, ...
+
+    A forgotten --resume must not cost a night's work, and no old model.pt may pass for this run's.
+    """
+    earlier = [path for name in KEPT for path in sorted(folder.glob(name))]
+    if not earlier:
+        return
+    names = ("before" if n == 1 else f"before-{n}" for n in itertools.count(1))
+    before = next(folder / name for name in names if not (folder / name).exists())
+    before.mkdir()
+    for path in earlier:
+        path.replace(before / path.name)
+    also = f"; --resume --out {shlex.quote(str(before))} goes on with it"
+    go_on = also if (before / "last.pt").exists() else ""
+    say(f"what an earlier run left in {folder} is now in {before}{go_on}")
+
+
+def summary(corpus, s):
+    """What is trained on, in a line or more."""
+    text = (
+        f"{len(corpus.poses)} takes, {corpus.seconds / 60:.1f} min, "
+        f"{corpus.codec.pose_dim} pose features, {corpus.features.dim} speech features "
+        f"({s.features})"
+    )
+    short = sum(len(pose) < s.window for pose in corpus.poses)
+    if short:
+        text += (
+            f"\n{short} of {len(corpus.poses)} takes are shorter than a window of {s.window} "
+            "frames and not learnt from; a smaller --window takes them in"
+        )
+    if s.features == "wavlm":
+        size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
+        hourly = size / 1e6 / corpus.seconds * 3600
+        text += f"\n{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {hourly:.0f} MB an hour"
+    return text
+
+
+def takes_of(corpus):
+    """The takes that are trained on, [[name, frames]]: a resumed run must have the same."""
+    return [[bvh.name, len(pose)] for (bvh, _), pose in zip(corpus.pairs, corpus.poses)]
+
+
+class Run:
+    """What happens beside the loop of train.py: progress, the look at the loss, stopping."""
+
+    def __init__(self, folder, settings, saved, team, command):
+        self.command = command
+        self.folder, self.s, self.team, self.saved = folder, settings, team, saved
+        training = saved["training"] if saved else dict(step=0, losses=[])
+        self.first = self.kept = training["step"]  # kept: the step that is in last.pt
+        self.losses, self.recent = list(training["losses"]), []
+        self.started, self.asked_to_stop = time.time(), []
+        self.usual = {}
+
+    def steps(self):
+        """The steps of this run with a bar, and with Ctrl-C and kill turned into a saved stop."""
+        for sign in (signal.SIGINT, signal.SIGTERM):
+            self.usual[sign] = signal.signal(sign, self.stop_soon)
+        self.bar = tqdm(
+            range(self.first, self.s.steps), initial=self.first, total=self.s.steps,
+            desc="training", unit="step", smoothing=0.05, disable=not self.team.first,
+        )  # fmt: skip
+        return self.bar
+
+    def stop_soon(self, number, _):
+        """Ctrl-C or kill: save at the next look at the loss, and go; the second time at once."""
+        self.asked_to_stop.append(number)
+        signal.signal(number, signal.SIG_DFL)
+        if self.team.first:
+            what = f"stopping: at most {CHECK_EVERY} more steps, then all is saved"
+            tqdm.write(f"{what}; the second time at once", file=sys.stderr)
+
+    def looks(self, done, loss, norm):
+        """Note a step's loss and gradient norm -> was this a step at which the loss is looked at?
+
+        CheckpointError if one of them was not a number: a loss can be finite where its gradient is
+        not, and after such a step the weights are not either, and must not be saved.
+        """
+        self.recent.append(torch.stack([loss.detach(), norm]))  # [2]
+        if done % CHECK_EVERY and done < self.s.steps:
+            return False
+        stop = torch.full_like(self.recent[0], len(self.asked_to_stop))
+        values = self.team.mean(torch.stack([*self.recent, stop]))  # [steps + 1, 2]
+        *values, (self.stop, _) = values.tolist()
+        self.recent = []
+        for n, pair in enumerate(values):
+            if not all(map(math.isfinite, pair)):
+                self.refuse(done - len(values) + n)
+        self.losses.append(sum(loss for loss, _ in values) / len(values))
+        few = self.losses[-20:]
+        self.bar.set_postfix(loss=f"{sum(few) / len(few):.4f}", refresh=False)
+        return True
+
+    def refuse(self, step):
+        """The loss or its gradient is not a number."""
+        self.bar.close()
+        if not self.team.first:  # one says it
+            raise SystemExit(2)
+        kept = "no checkpoint was due before it"
+        if self.kept:
+            kept = f"{self.folder / 'last.pt'} keeps step {self.kept}, the last good one"
+        raise CheckpointError(
+            f"the loss or its gradient is not a number at step {step}; {kept}; "
+            f"try a smaller --lr, now {self.s.lr:g}"
+        )
+
+    def save_is_due(self, done):
+        """Is it time for a checkpoint?"""
+        due = self.stop or done % self.s.save_every < CHECK_EVERY or done == self.s.steps
+        self.kept = done if due else self.kept
+        return due and self.team.first
+
+    def picture_is_due(self, done):
+        """Is it time for a picture of a sample? The last one is drawn after the loop."""
+        due = done % self.s.picture_every < CHECK_EVERY and done < self.s.steps
+        return due and self.team.first
+
+    def stop_if_asked(self, done):
+        """All is saved: leave, if Ctrl-C or kill asked for it."""
+        if self.stop and done < self.s.steps:
+            self.bar.close()
+            again = f"python {self.command} --out {shlex.quote(str(self.folder))} --resume"
+            raise SystemExit(f"stopped after {done} steps and saved; continue with: {again}")
+
+    def restore(self, model, ema, optimiser, corpus):
+        """Put the state of a resumed run in place; or move away what an earlier run left."""
+        takes = takes_of(corpus)
+        if self.saved is None:
+            if self.team.first:
+                move_earlier_away(self.folder)
+            return
+        training, network = self.saved["training"], type(model).__name__
+        if self.saved["network"] != network:
+            raise CheckpointError(
+                f"{self.folder / 'last.pt'}: is a run of {self.saved['network']}, not of {network}"
+            )
+        if self.saved["model"] != model.size or training["takes"] != takes:
+            raise CheckpointError(
+                f"{self.folder / 'last.pt'}: the takes to train on in {self.s.data} are not those "
+                "that the run was started with; restore them or start anew"
+            )
+        model.load_state_dict(training["weights"])
+        ema.load_state_dict(self.saved["ema"])
+        optimiser.load_state_dict(training["optimiser"])
+        self.saved = None  # a second copy of all weights
+
+    def state(self, done, model, optimiser, corpus):
+        """What --resume needs, beside what sampling needs."""
+        training = dict(
+            settings=asdict(self.s), takes=takes_of(corpus), step=done, losses=self.losses,
+            weights=model.state_dict(), optimiser=optimiser.state_dict(),
+        )  # fmt: skip
+        return dict(training=training)
+
+    def end(self):
+        """The model is saved: say so, and from here on a signal stops at once."""
+        minutes, steps = (time.time() - self.started) / 60, self.s.steps - self.first
+        print(f"{minutes:.1f} minutes for {steps} steps -> {self.folder / 'last.pt'}")
+        for sign, handler in self.usual.items():
+            signal.signal(sign, handler)
+        if self.asked_to_stop:
+            model = self.folder / "model.pt"
+            raise SystemExit(f"stopped: the training was at its end, and {model} is saved")
