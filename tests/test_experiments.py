@@ -1,288 +1,356 @@
-"""The baselines are what they say they are, and the experiments do what they print."""
+"""The experiments do what they print."""
+
 import json
-import os
-import subprocess
-import sys
 import threading
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import assert_one_error_line, call, run
 
-import diffmotion as dm
-import experiments
-import puppet
 import train
-from baselines import MODELS, Direct, PlainBlock
-from bench import machine
-from data import CorpusError
-from diffmotion import DiffMotionConfig, NoiseSchedule
-from motion import Motion
+from beyond.recipes import DEPARTURES, OURS, names_of, recipe_for
+from body.motion import Motion
+from diffmotion import PAPER, DiffMotion
+from lab import (
+    baselines,
+    experiment_runs,
+    experiment_tables,
+    experiments,
+    experiments_shipped,
+    unfamiliar,
+)
+from lab.machine import machine
+from recordings.pairs import CorpusError
+from recordings.puppet import write_corpus
+from tools import SHIPPED
 
-ROOT = Path(__file__).resolve().parent.parent
 
-
-def small(name, **settings):
-    """A small baseline whose weights are all random: what starts at zero would hide mistakes."""
-    torch.manual_seed(0)
-    config = dict(pose_dim=6, speech_dim=5, width=16, depth=2, heads=2, attention_window=8, kernel=3, speech_reach=2, memory=0.9, momentum=0.5) | settings
-    model = MODELS[name](DiffMotionConfig(**config))
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    return model.eval()
+# ---- the models ----------------------------------------------------------------------------------
+def network_of(arguments):
+    """(class, train.py's settings, recipe) of arguments that an experiment trains with."""
+    name, words = experiment_runs.words_of(f"{arguments} --data puppet")
+    settings, _, _ = train.parse(words)
+    network = baselines.MODELS[name][0] if name else DiffMotion
+    return network, settings, recipe_for(settings)
 
 
 def test_all_models_have_as_many_parameters_within_a_tenth():
-    """All but WavLM's, whose 768 numbers a frame need a larger ear, and one that has as many blocks instead; how much larger and smaller is said beside experiments.MODELS."""
+    """All but WavLM's, whose 768 numbers a frame need a larger speech encoder, and concat-4.
+
+    How much larger and smaller is said beside experiments.MODELS.
+    """
     sizes, dims = {}, dict(mel=40, mfcc=20, wavlm=768)
     for name, (_, arguments) in experiments.MODELS.items():
-        words = arguments.split()
-        given = {words[n].removeprefix("--"): words[n + 1] for n in range(0, len(words), 2)}
-        config = DiffMotionConfig(46, dims[given.get("features", "mel")], 128, int(given.get("depth", 4)), 4, 100, given.get("adaln", "split"), memory=0.9)
-        sizes[name] = sum(p.numel() for p in MODELS[given.get("model", "diffmotion")](config).parameters())
-    assert set(sizes) == set(experiments.MODELS)
-    assert all(abs(size / sizes["split"] - 1) < 0.1 for name, size in sizes.items() if "wavlm" not in name and name != "concat-4"), sizes
-    assert sizes["concat-4"] / sizes["split"] == pytest.approx(0.58, abs=0.02)
-    assert sizes["wavlm"] / sizes["split"] == pytest.approx(2.6, abs=0.05) and (sizes["wavlm"] - sizes["mfcc"]) / 1e6 == pytest.approx(3.2, abs=0.05)
+        network, s, recipe = network_of(arguments)
+        model = network(46, dims[s.features], s.width, s.depth, heads=s.heads, recipe=recipe)
+        sizes[name] = sum(p.numel() for p in model.parameters())
+    ratios = {name: size / sizes["split"] for name, size in sizes.items()}
+    odd = {"wavlm", "wavlm-sum", "concat-4"}
+    assert all(abs(ratio - 1) < 0.1 for name, ratio in ratios.items() if name not in odd), ratios
+    assert ratios["concat-4"] == pytest.approx(0.58, abs=0.02)
+    assert ratios["wavlm"] == pytest.approx(2.6, abs=0.05)
+    assert (sizes["wavlm"] - sizes["mfcc"]) / 1e6 == pytest.approx(3.2, abs=0.05)
 
 
-def test_the_plain_block_is_pytorchs_own_where_positions_do_not_matter():
-    torch.manual_seed(0)
-    ours = PlainBlock(DiffMotionConfig(6, 5, 16, 1, 2))
-    theirs = torch.nn.TransformerEncoderLayer(16, 2, 64, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
-    for p in ours.parameters():
-        torch.nn.init.normal_(p, std=0.3)
-    pairs = dict(zip(("self_attn.in_proj_weight", "self_attn.in_proj_bias", "self_attn.out_proj.weight", "self_attn.out_proj.bias"),
-                     (ours.qkv.weight, ours.qkv.bias, ours.out.weight, ours.out.bias)))
-    for n, (linear, norm) in enumerate(((ours.mlp[0], ours.norm_1), (ours.mlp[2], ours.norm_2)), start=1):
-        pairs |= {f"linear{n}.weight": linear.weight, f"linear{n}.bias": linear.bias, f"norm{n}.weight": norm.weight, f"norm{n}.bias": norm.bias}
-    theirs.load_state_dict(pairs)
-    x, here = torch.randn(3, 7, 16), dm.turns(torch.zeros(7), 8)
-    expected = theirs(x, src_mask=torch.nn.Transformer.generate_square_subsequent_mask(7), is_causal=True)
-    assert torch.allclose(ours(x, None, None, here, None), expected, atol=1e-5)
+def test_the_departures_are_undone_one_by_one_and_at_last_all():
+    def fields(name):
+        return names_of(network_of(experiments.MODELS[name][1])[2])
+
+    ours = names_of(OURS)
+    assert fields("ours") == ours and fields("paper") == names_of(PAPER)
+    for name, change in DEPARTURES.items():
+        undone = fields(f"without-{name}")
+        assert {field for field in ours if undone[field] != ours[field]} == set(change), name
 
 
-@pytest.mark.parametrize("name", ["add", "concat", "frames"])
-def test_a_baseline_hears_the_speech_and_knows_the_step_but_no_later_frame(name):
-    model, t = small(name), torch.tensor([3, 500])
-    x_t, x0, speech = torch.randn(2, 12, 6), torch.randn(2, 12, 6), torch.randn(2, 12, 5)
+def test_departures_of_sampling_are_undone_in_our_own_model(monkeypatch):
+    asked = []
 
-    def eps(x_t=x_t, t=t, speech=speech, x0=x0):
-        with torch.no_grad():
-            return model(x_t, t, speech, None, *[x0] * (name == "frames"))
+    def on_seeds(args, name, arguments="", **sampling):
+        asked.append((name, arguments, sampling))
+        return "not run"
 
-    assert not torch.allclose(eps(), eps(speech=speech.flip(0)))
-    assert not torch.allclose(eps(), eps(t=t + 100))
-    later, later_x0 = x_t.clone(), x0.clone()
-    later[:, 7:], later_x0[:, 6:] = 0, 0             # frame 6 is made of the clean frames before it, and must not see itself
-    assert torch.allclose(eps()[:, :7], eps(x_t=later, x0=later_x0)[:, :7], atol=1e-6)
-    assert not torch.allclose(eps()[:, 7:], eps(x_t=later, x0=later_x0)[:, 7:])
-
-
-@pytest.mark.parametrize("name", ["add", "concat", "none"])
-@pytest.mark.parametrize("segment", [1, 3])
-def test_a_baseline_streams_as_it_samples(name, segment):
-    model, schedule, speech = small(name, segment=segment), NoiseSchedule(), torch.randn(1, 20, 5)
-    settings = dict(sampler="ddim", steps=4, guidance=1.5, seed=3)
-    whole = dm.generate(model, schedule, speech, **settings)
-    parts = torch.cat(list(dm.generate_stream(model, schedule, speech, chunk=6, **settings)), dim=1)
-    assert torch.allclose(whole, parts, rtol=1e-3, atol=1e-4)
+    monkeypatch.setattr(experiments, "on_seeds", on_seeds)
+    monkeypatch.setattr(experiments, "bounds", lambda: [])
+    labels = [label for label, _ in experiments.departures(SimpleNamespace(wavlm_checkpoint=None))]
+    assert len(labels) == len(asked) == len(DEPARTURES) + 2
+    assert asked[0] == ("ours", "", {}) and asked[-1][0] == "paper"
+    sampled = [more for name, _, more in asked[1:] if name == "ours"]
+    assert sampled == [dict(sampler="ddpm", steps=1000), dict(guidance=1.0), dict(warmup_frames=0)]
+    assert ("without-muon", "--undo muon", {}) in asked
 
 
-def test_no_speech_means_none():
-    model, schedule = small("none"), NoiseSchedule()
-    assert torch.equal(*(dm.generate(model, schedule, torch.randn(1, 15, 5), steps=3, seed=1) for _ in range(2)))
+def test_what_is_to_differ_in_sampling_is_put_into_the_recipe():
+    generator = experiment_runs.load(SHIPPED, "cpu", steps=2, warmup_frames=0)
+    assert names_of(generator.model.recipe) == names_of(OURS) | dict(steps=2, warmup_frames=0)
 
 
-def test_least_squares_answers_a_coin_with_its_mean_and_diffusion_with_one_of_its_sides():
-    """Half of the clips are all +1, half all -1, and the speech does not say which. Two clips would do: the loss is exact over the coin."""
-    schedule, speech = NoiseSchedule(100, 1e-3, 0.2), torch.zeros(2, 4, 5)
-    x0 = torch.tensor([1.0, -1.0])[:, None, None].expand(2, 4, 1)
-    answers = {}
-    for name in ("direct", "diffmotion"):
-        torch.manual_seed(0)
-        model = MODELS[name](DiffMotionConfig(1, 5, 32, 1, 2, 8, kernel=3, speech_reach=1), schedule)
-        optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
-        for _ in range(300):
-            t, eps = torch.randint(100, (32,)), torch.randn(32, 4, 1)
-            clean = x0.repeat(16, 1, 1)
-            target = clean if name == "direct" else eps
-            loss = (target - model(schedule.add_noise(clean, t, eps), t, speech.repeat(16, 1, 1))).square().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-        many = torch.zeros(64, 4, 5)
-        generate = model.generate if name == "direct" else lambda *a, model=model, **k: dm.generate(model, *a, **k)
-        answers[name] = generate(schedule, many, sampler="ddim", steps=20, seed=0)
-    assert answers["direct"].abs().max() < 0.2
-    sides = answers["diffmotion"].mean(dim=(1, 2))
-    assert sides.abs().median() > 0.7 and 0.2 < (sides > 0).float().mean() < 0.8
-
-
-def test_least_squares_does_not_look_at_the_noise():
-    model = small("direct", memory=0.0)
-    assert isinstance(model, Direct)
-    speech = torch.randn(2, 9, 5)
-    with torch.no_grad():
-        one, two = (model(torch.randn(2, 9, 6), torch.tensor(t), speech) for t in ([1, 2], [700, 800]))
-    assert torch.equal(one, two) and torch.equal(one, model.generate(None, speech, seed=5, steps=3))
-
-
-@pytest.mark.parametrize("guidance", [1.0, 1.5])
-def test_frame_by_frame_remembers_in_sampling_what_it_is_shown_in_training(guidance):
-    """One DDIM step is x0 = (x - sqrt(1 - abar) eps) / sqrt(abar). With eps from the training pass, shown the frames that came out, it must hold."""
-    model, schedule, speech = small("frames"), NoiseSchedule(), torch.randn(2, 7, 5)
-    poses = model.generate(schedule, speech, "ddim", 1, guidance, seed=4)
-    x0 = model.innovations(poses)
-    random = torch.Generator().manual_seed(4)
-    noise = torch.cat([torch.randn(2, 1, 6, generator=random) for _ in range(7)], dim=1)
-    t = time = torch.tensor([dm.time_grid(schedule.num_steps, 1)[0]] * 2)
-    with torch.no_grad():
-        eps, eps_none = (model(noise, t, speech, torch.tensor([hidden] * 2), x0) for hidden in (False, True))
-    expected = schedule.predict_x0(noise, time, eps_none + guidance * (eps - eps_none))
-    assert torch.allclose(x0, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
-
-
-# ---- the experiments -----------------------------------------------------------------------------------------------------
+# ---- parts of takes ------------------------------------------------------------------------------
 def test_a_part_of_a_take_keeps_its_clock():
-    motion = Motion(["Hips"], np.array([-1]), np.zeros((1, 3)), [()], [], 0.05, np.broadcast_to(np.eye(3), (200, 1, 3, 3)), np.arange(200.0)[:, None, None] * np.ones(3))
-    answers = dict(phrases=[dict(start=1.0, end=3.5), dict(start=4.0, end=6.0), dict(start=7.0, end=8.5)], stresses=[dict(time=3.0), dict(time=4.5), dict(time=8.0)], speaker=7)
-    cut, kept = experiments.within(motion, answers, 3.5, 8.5)
+    still = np.broadcast_to(np.eye(3), (200, 1, 3, 3))
+    place = np.arange(200.0)[:, None, None] * np.ones(3)
+    none = np.zeros((1, 3))
+    motion = Motion(["Hips"], np.array([-1]), none, [()], [], 0.05, still, place)
+    phrases = [dict(start=1.0, end=3.5), dict(start=4.0, end=6.0), dict(start=7.0, end=8.5)]
+    stresses = [dict(time=3.0), dict(time=4.5), dict(time=8.0)]
+    answers = dict(phrases=phrases, stresses=stresses, speaker=7)
+    cut, kept = experiment_runs.within(motion, answers, 3.5, 8.5)
     assert len(cut) == 100 and cut.positions[0, 0, 0] == 70
-    assert kept == dict(phrases=[dict(start=0.5, end=2.5)], stresses=[dict(time=1.0), dict(time=4.5)], speaker=7)
+    assert kept == dict(
+        phrases=[dict(start=0.5, end=2.5)], stresses=[dict(time=1.0), dict(time=4.5)], speaker=7
+    )
 
 
-def test_what_is_done_to_unfamiliar_speech_is_what_its_name_says():
-    t = torch.arange(32_000) / 16_000
-    tone = 0.3 * torch.sin(2 * torch.pi * 1000 * t)
+def test_the_bounds_of_a_part_of_takes_are_those_of_its_own_seconds(tmp_path, monkeypatch):
+    """From 12 s on the recordings are spoilt, and only there may it show."""
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path / "c", train=2, valid=0, test=2, seconds=24.0)
+    truth = experiment_runs.reference_of(tmp_path / "c", "test").truth
+    for n, motion in enumerate(truth):  # nobody moves any more
+        still = np.minimum(np.arange(len(motion)), 12 * 20 - 1)
+        rotations, positions = motion.rotations[still], motion.positions[still]
+        truth[n] = replace(motion, rotations=rotations, positions=positions)
+    bounds_within = partial(experiment_runs.bounds_within, tmp_path / "c")
+    first, second = bounds_within(0, 12), bounds_within(12, 24)
+    assert list(first) == list(experiment_runs.BOUNDS)
+    recorded = first["the recorded motion"]
+    assert recorded["beat_f1"] > 0.9 and second["the recorded motion"]["beat_f1"] == 0
+    undefined = ("hand_agreement", "style_error", "rest_error")
+    assert all(np.isnan(recorded[name]) for name in undefined)
+    assert first["a mean pose"]["beat_f1"] == 0
+    assert first["recorded, with other speech"]["beat_f1"] < 0.6
+    assert np.isnan(first["recorded, with other speech"]["beat_f1_mismatched"])
 
-    def peak(x):
-        return torch.fft.rfftfreq(len(x), 1 / 16_000)[torch.fft.rfft(x).abs().argmax()].item()
 
-    noise = experiments.noisy(tone, 10) - tone
-    assert 10 * torch.log10(tone.square().mean() / noise.square().mean()).item() == pytest.approx(10, abs=0.1)
-    assert torch.allclose(experiments.telephone(tone), tone, atol=1e-3)
-    assert experiments.telephone(torch.sin(2 * torch.pi * 200 * t)).abs().max() < 1e-3
-    assert peak(experiments.pitched(tone, 4)) == pytest.approx(1000 * 2 ** (4 / 12), rel=0.01)
+# ---- unfamiliar sound ----------------------------------------------------------------------------
+TONE = 0.3 * torch.sin(2 * torch.pi * 1000 * torch.arange(32_000) / 16_000)
+
+
+def peak(x):
+    """The loudest frequency, Hz."""
+    return torch.fft.rfftfreq(len(x), 1 / 16_000)[torch.fft.rfft(x).abs().argmax()].item()
+
+
+def test_noise_is_as_many_decibels_below_the_speech_as_it_says():
+    noise = unfamiliar.noisy(TONE, 10) - TONE
+    ratio = TONE.square().mean() / noise.square().mean()
+    assert 10 * torch.log10(ratio).item() == pytest.approx(10, abs=0.1)
+
+
+def test_a_telephone_lets_its_band_through_and_nothing_below():
+    assert torch.allclose(unfamiliar.telephone(TONE), TONE, atol=1e-3)
+    low = torch.sin(2 * torch.pi * 200 * torch.arange(32_000) / 16_000)
+    assert unfamiliar.telephone(low).abs().max() < 1e-3
+
+
+def test_pitch_and_tempo_change_one_without_the_other():
+    higher = unfamiliar.pitched(TONE, 4)
+    assert peak(higher) == pytest.approx(1000 * 2 ** (4 / 12), rel=0.01)
+    assert len(higher) == len(TONE)
     for factor in (1.25, 0.8):
-        changed = experiments.faster(tone, factor)
-        assert len(changed) == round(32_000 / factor) and peak(changed) == pytest.approx(1000, rel=0.01)
-    assert len(experiments.music(tone)) == len(tone)
+        changed = unfamiliar.faster(TONE, factor)
+        assert len(changed) == round(32_000 / factor)
+        assert peak(changed) == pytest.approx(1000, rel=0.01)
 
 
+def test_music_is_as_long_as_the_speech_and_every_speed_is_known():
+    quick = {n: f for n, f in unfamiliar.UNFAMILIAR.items() if "semitones" not in n}
+    lengths = {name: len(change(TONE)) for name, change in quick.items()}
+    faster = {name: round(32_000 / speed) for name, speed in unfamiliar.SPEED.items()}
+    assert lengths == dict.fromkeys(quick, 32_000) | faster
+
+
+# ---- scores over seeds ---------------------------------------------------------------------------
 def test_the_spread_is_that_over_seeds():
-    table = experiments.summary([dict(beat_f1=0.8), dict(beat_f1=0.9), dict(beat_f1=1.0)])
-    assert table["beat_f1"]["mean"] == pytest.approx(0.9) and table["beat_f1"]["spread"] == pytest.approx(0.1)
-    assert experiments.summary([dict(beat_f1=0.8)])["beat_f1"]["spread"] is None
+    table = experiment_tables.summary([dict(beat_f1=f1) for f1 in (0.8, 0.9, 1.0)])
+    assert table["beat_f1"]["mean"] == pytest.approx(0.9)
+    assert table["beat_f1"]["spread"] == pytest.approx(0.1)
+    assert experiment_tables.summary([dict(beat_f1=0.8)])["beat_f1"]["spread"] is None
+
+
+def test_what_is_not_defined_for_a_seed_has_no_mean():
+    assert experiment_tables.summary([dict(a=0.8, made={}), dict(a=None, made={})]) == {}
 
 
 def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkeypatch):
-    sampled, trained = [], []
-    args = SimpleNamespace(seeds=[0, 1, 5], steps=3600, batch=4, device="cpu", wavlm_checkpoint=None, wanted=None)
-    monkeypatch.setattr(experiments, "trained", lambda name, arguments, seed, args, folder: trained.append(seed) or f"{name} {seed}")
-    monkeypatch.setattr(experiments, "motions_of", lambda checkpoint, device, wavlm, folder, part, seed, sampling: [(checkpoint, seed)])
-    monkeypatch.setattr(experiments, "reference_of", lambda folder, part: None)
-    monkeypatch.setattr(experiments, "remembered", lambda checkpoint, key, compute, **sampling: compute())
-    monkeypatch.setattr(experiments.metrics, "look_at", lambda motion: motion)
-    monkeypatch.setattr(experiments.metrics, "measure", lambda made, seen, reference, second: sampled.append(made + second) or {})
-    monkeypatch.setattr(experiments.metrics, "diversity", lambda seen: 0.0)
-    experiments.on_seeds(args, "split", tested=Path("corpora/puppet"))
-    assert trained == [0, 1, 5] and sampled == [[(f"split {seed}", seed), (f"split {seed}", seed + 1)] for seed in (0, 1, 5)]
+    sampled, seen = [], []
+    args = SimpleNamespace(
+        seeds=[0, 1, 5], steps=3600, batch=4, device="cpu", wavlm_checkpoint=None, wanted=None
+    )
+
+    def trained(name, arguments, seed, args, folder):
+        seen.append(seed)
+        return f"{name} {seed}"
+
+    def motions_of(checkpoint, device, wavlm, folder, part, seed, sampling):
+        return [(checkpoint, seed)]
+
+    def measure(made, gestures, reference, second):
+        sampled.append(made + second)
+        return {}
+
+    monkeypatch.setattr(experiment_runs, "trained", trained)
+    monkeypatch.setattr(experiment_runs, "motions_of", motions_of)
+    monkeypatch.setattr(experiment_runs, "reference_of", lambda folder, part: None)
+    monkeypatch.setattr(
+        experiment_runs, "remembered", lambda checkpoint, key, compute, **sampling: compute()
+    )
+    monkeypatch.setattr(experiment_runs.metrics, "look_at", lambda motion: motion)
+    monkeypatch.setattr(experiment_runs.report, "measure", measure)
+    monkeypatch.setattr(experiment_runs.metrics, "diversity", lambda seen: 0.0)
+    experiment_runs.on_seeds(args, "split", tested=Path("corpora/puppet"))
+    assert seen == [0, 1, 5]
+    assert sampled == [[(f"split {s}", s), (f"split {s}", s + 1)] for s in (0, 1, 5)]
 
 
+def test_the_samplers_are_asked_for_by_their_labels(monkeypatch):
+    def one_model(args, key, checkpoint, folder, seed, part, **sampling):
+        return sampling
+
+    monkeypatch.setattr(experiments_shipped, "one_model", one_model)
+    monkeypatch.setattr(experiments_shipped, "choosing", lambda: None)
+    monkeypatch.setattr(experiments_shipped, "bounds", lambda *_: [])
+    rows = experiments.samplers(SimpleNamespace(seeds=[3]))
+    asked = {label: scores[0] for label, scores in rows}
+    assert asked["ddpm 1000"] == dict(sampler="ddpm", steps=1000)
+    assert asked["ddpm, power 1.67 25"] == dict(sampler="ddpm", steps=25, power=1.67)
+
+
+def test_scores_are_remembered_by_how_they_were_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counted = []
+
+    def compute():
+        counted.append(1)
+        return dict(beat_f1=0.5, rest_error=float("nan"))
+
+    for sampling in ({}, dict(steps=5), dict(warmup_frames=0), {}, dict(steps=5)):
+        scores = experiment_runs.remembered(SHIPPED, ["a key", 0], compute, **sampling)
+        assert scores["rest_error"] is None
+        made = scores["made"]
+        expected = dict(sampler="dpmpp", steps=10, power=1.0, guidance=1.2, warmup_frames=40)
+        assert {name: made[name] for name in expected} == expected | sampling
+        assert made["machine"] == machine() and "trained" not in made
+    assert len(counted) == 3
+
+
+# ---- trainings and corpora -----------------------------------------------------------------------
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_of_models_side_by_side_none_is_begun_after_one_that_stopped(tmp_path, monkeypatch, jobs):
-    """The first fails; the second, if it runs beside the first, goes on until the failure is known, and to its end; the others are not begun."""
+    """The first fails; the second, if it runs beside the first, goes on to its end.
+
+    It goes on until the failure is known. The others are not begun.
+    """
     folders, begun, made = [tmp_path / str(n) for n in range(5)], [], []
     for folder in folders:
         folder.mkdir()
-    event, two_run = threading.Event, threading.Barrier(jobs)
-    monkeypatch.setattr(threading, "Event", lambda: made.append(event()) or made[-1])        # the first that is made is the one that says stop
+    event, all_run = threading.Event, threading.Barrier(jobs)
+
+    def noted():  # the first event that is made is the one that says stop
+        made.append(event())
+        return made[-1]
 
     def run(command, **_):
         begun.append(command)
-        two_run.wait(60)
+        all_run.wait(60)
         return SimpleNamespace(returncode=3 if command == ["0"] else not made[0].wait(60))
 
     def function(args):
         args.wanted |= {folder: [folder.name] for folder in folders}
         yield "a row", "not run"
 
-    monkeypatch.setattr(experiments.subprocess, "run", run)
+    monkeypatch.setattr(threading, "Event", noted)
+    monkeypatch.setattr(experiment_runs.subprocess, "run", run)
     with pytest.raises(CorpusError, match="0: the training stopped; see .*training.log"):
-        experiments.train_side_by_side(function, SimpleNamespace(jobs=jobs))
+        experiment_runs.train_side_by_side(function, SimpleNamespace(jobs=jobs))
     assert sorted(begun) == [["0"], ["1"]][:jobs]
-
-
-def test_the_samplers_are_asked_for_by_their_labels(monkeypatch):
-    monkeypatch.setattr(experiments, "one_model", lambda args, key, checkpoint, folder, seed, part, **sampling: sampling)
-    monkeypatch.setattr(experiments, "choosing", lambda: None)
-    monkeypatch.setattr(experiments, "bounds", lambda *_: [])
-    asked = {label: rows[0] for label, rows in experiments.samplers(SimpleNamespace(seeds=[3]))}
-    assert asked["ddpm 1000"] == dict(sampler="ddpm", steps=1000) and asked["ddpm, power 1.67 25"] == dict(sampler="ddpm", steps=25, power=1.67)
-
-
-def test_frame_by_frame_takes_the_grid_it_is_given():
-    model, schedule, speech = small("frames"), NoiseSchedule(), torch.randn(1, 4, 5)
-    even, bent = (model.generate(schedule, speech, "ddim", 4, seed=4, power=power) for power in (1.0, 2.0))
-    assert not torch.allclose(even, bent, atol=1e-3)
 
 
 def test_a_corpus_of_other_settings_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(list((experiments.corpus("small", train=2, valid=0, test=1, seconds=4.0) / "train").glob("*.bvh"))) == 2
+    settings = dict(valid=0, test=1, seconds=4.0)
+    folder = experiment_runs.corpus("small", train=2, **settings)
+    assert len(list((folder / "train").glob("*.bvh"))) == 2
     with pytest.raises(CorpusError, match="has 2 takes in train/, and 3 are wanted"):
-        experiments.corpus("small", train=3, valid=0, test=1, seconds=4.0)
+        experiment_runs.corpus("small", train=3, **settings)
 
 
-def test_the_bounds_of_a_part_of_takes_are_those_of_its_own_seconds(tmp_path, monkeypatch):
-    """The first half of the recordings is what it is; the second half is spoilt, and only there may it show."""
-    monkeypatch.chdir(tmp_path)
-    puppet.write_corpus(tmp_path / "c", train=2, valid=0, test=2, seconds=24.0)
-    reference = experiments.reference_of(tmp_path / "c", "test")
-    for n, motion in enumerate(reference.truth):                 # from 12 s on nobody moves
-        still = np.minimum(np.arange(len(motion)), 12 * 20 - 1)
-        reference.truth[n] = Motion(**vars(motion) | dict(rotations=motion.rotations[still], positions=motion.positions[still]))
-    first, second = (experiments.bounds_within(tmp_path / "c", start, start + 12) for start in (0, 12))
-    assert list(first) == list(experiments.BOUNDS)
-    assert first["the recorded motion"]["beat_f1"] > 0.9 and second["the recorded motion"]["beat_f1"] == 0
-    assert all(np.isnan(first["the recorded motion"][name]) for name in ("hand_agreement", "style_error", "rest_error"))
-    assert first["a mean pose"]["beat_f1"] == 0 and first["recorded, with other speech"]["beat_f1"] < 0.6
+def test_a_baseline_is_trained_by_its_own_command(tmp_path):
+    args = SimpleNamespace(steps=2, batch=4, device="cpu", wavlm_checkpoint="w.pt")
+    concat = experiment_runs.command_of("concat --depth 8 --data c", tmp_path, 0, args)
+    assert concat[1:7] == ["-m", "lab.baselines", "concat", "--depth", "8", "--data"]
+    (tmp_path / "last.pt").touch()
+    wavlm = experiment_runs.command_of("--features wavlm --data c", tmp_path, 0, args)
+    assert wavlm[1].endswith("train.py") and wavlm[2:4] == ["--features", "wavlm"]
+    assert "--wavlm-checkpoint" in wavlm and wavlm[-1] == "--resume"
 
 
-def test_an_experiment_trains_scores_draws_and_does_nothing_twice(tmp_path):
-    """A corpus of a minute and two training steps: the scores mean nothing, the files are whole."""
-    puppet.write_corpus(tmp_path / "corpora/puppet", train=3, valid=1, test=2, seconds=12.0)
-    command = [sys.executable, str(ROOT / "evaluate.py"), "experiment", "features", "--steps", "2", "--seeds", "0", "--device", "cpu"]
+# ---- the command ---------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["features", "--steps", "0"], "--steps must be at least 1"),
+        (["features", "--wavlm-checkpoint", "none.pt"], "none.pt: no such file"),
+        (["nothing"], "invalid choice: 'nothing'"),
+    ],
+)
+def test_what_cannot_be_used_gets_one_line(arguments, words):
+    assert_one_error_line(call(experiments, *arguments), words)
 
-    def run(*more):
-        done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
-        assert done.returncode == 0, done.stderr
-        return done
 
-    first = run("--jobs", "2")
+def test_the_list_says_what_each_asks():
+    done = call(experiments, "list")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == list(experiments.EXPERIMENTS)
+
+
+FEATURES = ("features", "--steps", 2, "--seeds", 0, "--device", "cpu")
+
+
+@pytest.fixture
+def command(tmp_path):
+    """An experiment of two training steps on a corpus of a minute, as a user runs it."""
+    write_corpus(tmp_path / "corpora/puppet", train=3, valid=1, test=2, seconds=12.0)
+    return partial(run, "lab.experiments", *FEATURES, cwd=tmp_path)
+
+
+def test_an_experiment_trains_scores_draws_and_does_nothing_twice(command, tmp_path, monkeypatch):
+    """The scores mean nothing, the files are whole."""
+    first = command("--jobs", 2)
+    assert first.returncode == 0, first.stderr
     report = json.loads((tmp_path / "results/experiments/features.json").read_text())
     labels = {row["label"]: row for row in report["rows"]}
-    assert labels["MFCC"]["scores"]["beat_f1"]["each"] and "not run" in labels["WavLM, last layer"]["not_run"]
-    assert "not run" in first.stdout and (tmp_path / "results/experiments/features.png").stat().st_size > 5000
-    mfcc = torch.load(tmp_path / "runs/experiments/mfcc-2x4-0/model.pt", weights_only=True)
-    assert mfcc["speech"]["kind"] == "mfcc"
+    assert labels["MFCC"]["scores"]["beat_f1"]["each"] and "not run" in first.stdout
+    assert "not run" in labels["WavLM, last layer"]["not_run"]
+    assert (tmp_path / "results/experiments/features.png").stat().st_size > 5000
+    assert report["models"]["mfcc"] == list(experiments.MODELS["mfcc"])
     training = labels["MFCC"]["made"][0]["trained"]
     assert training["precision"] in ("float32", "bfloat16") and training["machine"] == machine()
-    assert "2 steps" in (tmp_path / "runs/experiments/mfcc-2x4-0/training.log").read_text()
-    for one_less in ("model.pt", "last.pt"):             # one at a time is the same run, so its scores are remembered
-        (tmp_path / "runs/experiments/mfcc-2x4-0" / one_less).unlink()
-    again = run()
+
+    folder = tmp_path / "runs/experiments/mfcc-2x4-0"
+    assert "2 steps" in (folder / "training.log").read_text()
+    model = torch.load(folder / "model.pt", weights_only=True)
+    assert model["speech"]["kind"] == "mfcc"
+    assert model["recipe"]["transform"]["momentum"] == model["recipe"]["octaves"] == 0
+    for one in ("model.pt", "last.pt"):  # one at a time is the same run: its scores are remembered
+        (folder / one).unlink()
+    again = command()
     assert again.stdout == first.stdout and "training" in again.stderr
-    before = (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns
-    second = run()
+    before = (folder / "model.pt").stat().st_mtime_ns
+    second = command()
     assert second.stdout == first.stdout and "training" not in second.stderr
-    assert (tmp_path / "runs/experiments/mfcc-2x4-0/model.pt").stat().st_mtime_ns == before
-    kept = tmp_path / "runs/experiments/mfcc-2x4-0/arguments.txt"
-    assert f"{experiments.THEN} --features mfcc\n" in kept.read_text() and torch.load(kept.parent / "last.pt")["model"]["momentum"] == 0
-    assert experiments.MODELS["now"][1] == f"--momentum {train.Settings.momentum:g} --voices {train.Settings.voices:g}", "the row that has today's defaults"
-    kept.write_text(kept.read_text().replace('"lr": 0.001', '"lr": 0.002'))
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 2 and "the defaults of train.py were others" in done.stderr, "a model of other defaults is another model"
+    assert (folder / "model.pt").stat().st_mtime_ns == before
+
+    kept = folder / "arguments.txt"
+    first_line = kept.read_text().splitlines()[0]
+    assert first_line == f"--undo {experiments.THEN} --features mfcc --data corpora/puppet"
+    monkeypatch.chdir(tmp_path)
+    whole = kept.read_text()
+    for usual, other in (('"lr": 0.001', '"lr": 0.002'), ('"ema": 0.998', '"ema": 0.99')):
+        kept.write_text(whole.replace(usual, other))
+        done = call(experiments, *map(str, FEATURES))
+        assert_one_error_line(done, "the defaults of train.py were others")

@@ -3,6 +3,7 @@
 Chromium is driven over its DevTools protocol: JSON messages, separated by NUL, through two pipes.
 Nothing to install for it; without a Chromium these tests are skipped.
 """
+
 import fcntl
 import json
 import os
@@ -15,25 +16,34 @@ import time
 
 import numpy as np
 import pytest
-from conftest import OTHER_NAMES, renamed            # which also puts the project's folder on the path, when this file runs by itself
 
-import sample
-from motion import Motion
+# conftest also puts the project's folder on the path, when this file runs by itself
+from conftest import OTHER_NAMES, renamed
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-pytestmark = [pytest.mark.browser,
-              pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH")]
+from body.motion import Motion
+from show import player
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on the PATH"
+    ),
+]
 FPS, RATE, SECONDS = 20, 16000, 3.0
-PATIENCE = 20                                   # seconds; how long anything may take before it counts as broken
+PATIENCE = 20  # seconds; how long anything may take before it counts as broken
 
 
 # ------------------------------------------------------------------------------------------------
 # A page to look at
 # ------------------------------------------------------------------------------------------------
 def person(label="model", facing=0.0, fingers=0, frames=int(SECONDS * FPS)):
-    """A body 1.7 m tall that waves its right hand and nods -> (label, names, parents, positions [F, P, 3] in m).
+    """A body 1.7 m tall that waves its right hand and nods.
 
-    `facing` turns it about the vertical, radians. `fingers` gives each hand that many fingers, of five joints.
+    -> (label, names, parents, positions [F, P, 3] in m, number of joints). `facing` turns it about
+    the vertical, radians. `fingers` gives each hand that many fingers, of five joints.
     """
     names, parents, places = [], [], []
 
@@ -44,23 +54,37 @@ def person(label="model", facing=0.0, fingers=0, frames=int(SECONDS * FPS)):
         return len(names) - 1
 
     joint("Hips", -1, 0, 0.95, 0)
-    for name, parent, y in [("Spine", "Hips", 1.05), ("Spine1", "Spine", 1.2), ("Spine2", "Spine1", 1.35),
-                            ("Neck", "Spine2", 1.46), ("Head", "Neck", 1.53)]:
+    for name, parent, y in [
+        ("Spine", "Hips", 1.05),
+        ("Spine1", "Spine", 1.2),
+        ("Spine2", "Spine1", 1.35),
+        ("Neck", "Spine2", 1.46),
+        ("Head", "Neck", 1.53),
+    ]:
         joint(name, parent, 0, y, 0)
     tips = [("Head", (0, 1.7, 0))]
-    for side, sign in [("Left", 1), ("Right", -1)]:      # a body that faces +z has its left at +x
+    for side, sign in [("Left", 1), ("Right", -1)]:  # a body that faces +z has its left at +x
         joint(f"{side}Shoulder", "Spine2", sign * 0.03, 1.42, 0)
         joint(f"{side}Arm", f"{side}Shoulder", sign * 0.17, 1.41, 0)
         joint(f"{side}ForeArm", f"{side}Arm", sign * 0.28, 1.16, 0)
         joint(f"{side}Hand", f"{side}ForeArm", sign * 0.30, 0.95, 0.1)
         for n in range(fingers):
             for k in range(5):
-                joint(f"{side}Hand{n}{k}", f"{side}Hand{n}{k - 1}" if k else f"{side}Hand",
-                      sign * 0.30, 0.90 - 0.02 * k, 0.07 + 0.015 * n)
+                joint(
+                    f"{side}Hand{n}{k}",
+                    f"{side}Hand{n}{k - 1}" if k else f"{side}Hand",
+                    sign * 0.30,
+                    0.90 - 0.02 * k,
+                    0.07 + 0.015 * n,
+                )
             tips.append((f"{side}Hand{n}4", (sign * 0.30, 0.80, 0.07 + 0.015 * n)))
         tips += [] if fingers else [(f"{side}Hand", (sign * 0.30, 0.80, 0.1))]
-        for name, parent, y, z in [("UpLeg", "Hips", 0.9, 0), ("Leg", f"{side}UpLeg", 0.5, 0.01),
-                                   ("Foot", f"{side}Leg", 0.08, 0), ("ToeBase", f"{side}Foot", 0.02, 0.13)]:
+        for name, parent, y, z in [
+            ("UpLeg", "Hips", 0.9, 0),
+            ("Leg", f"{side}UpLeg", 0.5, 0.01),
+            ("Foot", f"{side}Leg", 0.08, 0),
+            ("ToeBase", f"{side}Foot", 0.02, 0.13),
+        ]:
             joint(side + name, parent, sign * 0.09, y, z)
         tips.append((f"{side}ToeBase", (sign * 0.09, 0.02, 0.2)))
     if fingers:
@@ -70,13 +94,20 @@ def person(label="model", facing=0.0, fingers=0, frames=int(SECONDS * FPS)):
     for parent, place in tips:
         joint("", parent, *place)
 
-    positions = np.tile(np.array(places, dtype=float), (frames, 1, 1))       # [F, P, 3]
+    positions = np.tile(np.array(places, dtype=float), (frames, 1, 1))  # [F, P, 3]
     seconds = np.arange(frames) / FPS
-    arm = [p for p in range(len(parents)) if p == names.index("RightHand") or "RightHand" in names[parents[p]]]
+    arm = [
+        p
+        for p in range(len(parents))
+        if p == names.index("RightHand") or "RightHand" in names[parents[p]]
+    ]
     positions[:, arm, 0] -= 0.15 * np.sin(2 * np.pi * 0.7 * seconds)[:, None]
     positions[:, arm, 1] += 0.8 * np.sin(2 * np.pi * 0.35 * seconds)[:, None]
-    positions[:, names.index(""), 2] += 0.05 * np.sin(5 * seconds)           # the first End Site is the top of the head
-    turn = np.array([[np.cos(facing), 0, np.sin(facing)], [0, 1, 0], [-np.sin(facing), 0, np.cos(facing)]])
+    crown = names.index("")  # the first End Site is the top of the head
+    positions[:, crown, 2] += 0.05 * np.sin(5 * seconds)
+    turn = np.array(
+        [[np.cos(facing), 0, np.sin(facing)], [0, 1, 0], [-np.sin(facing), 0, np.cos(facing)]]
+    )
     return label, names, parents, positions @ turn.T, len(joints)
 
 
@@ -86,17 +117,24 @@ def speech(seconds=SECONDS):
     return 0.4 * np.sin(2 * np.pi * 200 * t) * np.abs(np.sin(2 * np.pi * t))
 
 
+HUM = speech()
+
+
 def motion_of(names, parents, positions, fps=FPS):
     """A Motion that goes through these points: joints that only move, which needs no rotations."""
     parents = np.array(parents)
-    local = positions - np.where((parents >= 0)[:, None], positions[:, parents], 0)          # [F, P, 3]
-    return Motion(names, parents, local[0], [()] * len(names), [], 1 / fps, np.broadcast_to(np.eye(3), (*local.shape, 3)), local)
+    local = positions - np.where((parents >= 0)[:, None], positions[:, parents], 0)  # [F, P, 3]
+    unturned = np.broadcast_to(np.eye(3), (*local.shape, 3))
+    return Motion(names, parents, local[0], [()] * len(names), [], 1 / fps, unturned, local)
 
 
 def write_page(path, title, people, waveform, strokes, fps=FPS):
-    """The page as sample.py writes it. strokes: {label: seconds}, or seconds of the first body."""
-    motions = {label: motion_of(names, parents, positions, fps) for label, names, parents, positions, _ in people}
-    sample.write_page(path, title, motions, waveform, strokes if isinstance(strokes, dict) else {people[0][0]: strokes})
+    """The page, as sample.py writes it. strokes: {label: seconds}, or seconds of the first body."""
+    motions = {}
+    for label, names, parents, positions, _ in people:
+        motions[label] = motion_of(names, parents, positions, fps)
+    strokes = strokes if isinstance(strokes, dict) else {people[0][0]: strokes}
+    player.write_page(path, title, motions, waveform, strokes)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -106,16 +144,41 @@ class Browser:
     """A headless Chromium. It reads commands on its file descriptor 3 and answers on 4."""
 
     def __init__(self, profile):
-        # High numbers, so that neither of our ends is itself 3 or 4 when the child moves them there.
+        # High numbers: neither of our ends may be 3 or 4 itself when the child moves them there
         (its_input, self.to), (self.answers, its_output) = [
-            [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2)]
-        launch = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+            [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe()] for _ in range(2)
+        ]
+        launch = (
+            "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
+            "os.execv(sys.argv[3], sys.argv[3:])"
+        )
         self.process = subprocess.Popen(
-            [sys.executable, "-c", launch, str(its_input), str(its_output), CHROMIUM, "--headless=new", "--no-sandbox",
-             "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required", "--mute-audio",
-             f"--user-data-dir={profile}", "--window-size=1000,700", "--remote-debugging-pipe"],
-            pass_fds=[its_input, its_output], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                sys.executable,
+                "-c",
+                launch,
+                str(its_input),
+                str(its_output),
+                CHROMIUM,
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-dev-shm-usage",
+                "--autoplay-policy=no-user-gesture-required",
+                "--mute-audio",
+                f"--user-data-dir={profile}",
+                "--window-size=1000,700",
+                "--remote-debugging-pipe",
+            ],
+            pass_fds=[its_input, its_output],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(its_input), os.close(its_output)
         self.buffer, self.events, self.number = b"", [], 0
 
@@ -131,7 +194,12 @@ class Browser:
 
     def ask(self, method, session=None, **params):
         self.number += 1
-        message = dict(id=self.number, method=method, params=params, **({"sessionId": session} if session else {}))
+        message = dict(
+            id=self.number,
+            method=method,
+            params=params,
+            **({"sessionId": session} if session else {}),
+        )
         os.write(self.to, json.dumps(message).encode() + b"\0")
         deadline = time.monotonic() + PATIENCE
         while (answer := self.receive(deadline)).get("id") != self.number:
@@ -143,13 +211,13 @@ class Browser:
         try:
             self.ask("Browser.close")
             self.process.wait(timeout=5)
-        except Exception:                       # it hangs or has died: then its whole process group goes
+        except Exception:  # it hangs or has died: then its whole process group goes
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         os.close(self.to), os.close(self.answers)
 
 
-# Pixels are read from a copy: reading the page's own canvas again and again makes Chromium write a warning.
+# Pixels are read from a copy: Chromium warns when the page's own canvas is read again and again.
 PIXELS = """function pixelsOf(id) {
     const canvas = document.getElementById(id), copy = document.createElement('canvas');
     copy.width = canvas.width; copy.height = canvas.height;
@@ -165,7 +233,9 @@ class Page:
     def __init__(self, browser, url):
         self.browser, start = browser, len(browser.events)
         self.target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.ask("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
+        self.session = browser.ask("Target.attachToTarget", targetId=self.target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.ask(f"{domain}.enable")
         self.start = start
@@ -176,7 +246,9 @@ class Page:
         return self.browser.ask(method, self.session, **params)
 
     def js(self, expression):
-        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        answer = self.ask(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
@@ -188,11 +260,22 @@ class Page:
             time.sleep(0.03)
 
     def events(self, method):
-        return [e["params"] for e in self.browser.events[self.start:] if e.get("method") == method and e.get("sessionId") == self.session]
+        return [
+            e["params"]
+            for e in self.browser.events[self.start :]
+            if e.get("method") == method and e.get("sessionId") == self.session
+        ]
 
     def complaints(self):
-        return (self.events("Runtime.exceptionThrown") + self.events("Log.entryAdded")
-                + [e for e in self.events("Runtime.consoleAPICalled") if e["type"] in ("error", "warning", "assert")])
+        return (
+            self.events("Runtime.exceptionThrown")
+            + self.events("Log.entryAdded")
+            + [
+                e
+                for e in self.events("Runtime.consoleAPICalled")
+                if e["type"] in ("error", "warning", "assert")
+            ]
+        )
 
     def seek(self, seconds):
         """Go there, and wait until it has been drawn."""
@@ -206,17 +289,24 @@ class Page:
         return self.js("document.getElementById('figure').toDataURL()")
 
     def limbs(self):
-        """Of the orange (left) and the blue (right) pixels: how many, their mean x, and the topmost y."""
-        return self.js(PIXELS + """(() => {
+        """Of the orange (left) and the blue (right) pixels: count, mean x, and the topmost y."""
+        return self.js(
+            PIXELS
+            + """(() => {
             const { data, width } = pixelsOf('figure');
-            const found = { left: { count: 0, x: 0, top: 1e9 }, right: { count: 0, x: 0, top: 1e9 } };
+            const none = { count: 0, x: 0, top: 1e9 };
+            const found = { left: { ...none }, right: { ...none } };
             for (let n = 0; n < data.length; n += 4) {
-                const redder = data[n] - data[n + 2], limb = found[redder > 80 ? 'left' : redder < -80 ? 'right' : 'neither'];
+                const redder = data[n] - data[n + 2];
+                const limb = found[redder > 80 ? 'left' : redder < -80 ? 'right' : 'neither'];
                 if (!limb || data[n + 3] < 255) continue;
-                limb.count++; limb.x += n / 4 % width; limb.top = Math.min(limb.top, Math.floor(n / 4 / width));
+                limb.count++;
+                limb.x += n / 4 % width;
+                limb.top = Math.min(limb.top, Math.floor(n / 4 / width));
             }
             found.left.x /= found.left.count; found.right.x /= found.right.count;
-            return found; })()""")
+            return found; })()"""
+        )
 
     def click(self, x, y):
         for kind in ["mousePressed", "mouseReleased"]:
@@ -224,7 +314,12 @@ class Page:
 
     def press(self, key):
         for kind in ["keyDown", "keyUp"]:
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, **({"text": " "} if key == " " and kind == "keyDown" else {}))
+            self.ask(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                **({"text": " "} if key == " " and kind == "keyDown" else {}),
+            )
 
 
 @pytest.fixture(scope="module")
@@ -236,10 +331,10 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser, tmp_path):
-    """open_page(people, waveform, ...) -> Page. However the test used the page, it must not have complained."""
+    """open_page(people, waveform, ...) -> Page, which must not have complained in the end."""
     pages = []
 
-    def open_page(people=None, waveform=speech(), strokes=(0.5, 1.25, 2.0), title="speech", fps=FPS):
+    def open_page(people=None, waveform=HUM, strokes=(0.5, 1.25, 2.0), title="speech", fps=FPS):
         path = tmp_path / f"page{len(pages)}.html"
         write_page(path, title, people or [person()], waveform, strokes, fps)
         pages.append(Page(browser, path.as_uri()))
@@ -272,8 +367,14 @@ def test_a_title_may_contain_anything(open_page):
 
 def test_every_control_has_a_name_that_can_be_read_aloud(open_page):
     nodes = open_page().ask("Accessibility.getFullAXTree")["nodes"]
-    names = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]]
-    controls = [(role, name) for role, name in names if role in ("button", "checkbox", "slider", "image", "img")]
+    names = [
+        (n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]
+    ]
+    controls = [
+        (role, name)
+        for role, name in names
+        if role in ("button", "checkbox", "slider", "image", "img")
+    ]
     assert {"button", "checkbox", "slider"} <= {role for role, _ in controls}
     assert all(name for _, name in controls), controls
 
@@ -311,7 +412,18 @@ def test_we_see_the_body_from_the_front_wherever_it_faces(open_page, degrees):
 
 def test_seek_lands_on_the_frame(open_page):
     page = open_page()
-    for seconds, frame in [(0, 0), (0.049, 0), (0.05, 1), (0.15, 3), (1.0, 20), (1.45, 29), (2.999, 59), (3.0, 59), (99, 59), (-5, 0)]:
+    for seconds, frame in [
+        (0, 0),
+        (0.049, 0),
+        (0.05, 1),
+        (0.15, 3),
+        (1.0, 20),
+        (1.45, 29),
+        (2.999, 59),
+        (3.0, 59),
+        (99, 59),
+        (-5, 0),
+    ]:
         page.seek(seconds)
         assert page.js("player.frame()") == frame, seconds
 
@@ -319,13 +431,18 @@ def test_seek_lands_on_the_frame(open_page):
 @pytest.mark.parametrize("fps", [20, 25, 30])
 def test_every_frame_can_be_reached(open_page, fps):
     page = open_page(fps=fps)
-    frames = page.js(f"[...Array(60).keys()].map(n => {{ player.seek(n / {fps}); return player.frame(); }})")
+    frames = page.js(
+        f"[...Array(60).keys()].map(n => {{ player.seek(n / {fps}); return player.frame(); }})"
+    )
     assert frames == list(range(60))
 
 
 def test_a_click_on_the_waveform_goes_to_that_moment(open_page):
     page = open_page()
-    box = page.js("(({ x, y, width, height }) => ({ x, y, width, height }))(document.getElementById('wave').getBoundingClientRect())")
+    box = page.js(
+        "(({ x, y, width, height }) => ({ x, y, width, height }))"
+        "(document.getElementById('wave').getBoundingClientRect())"
+    )
     for fraction in [0.1, 0.5, 0.9, 0.25]:
         page.click(box["x"] + fraction * box["width"], box["y"] + box["height"] / 2)
         assert page.js("player.time()") == pytest.approx(fraction * SECONDS, abs=1 / FPS)
@@ -334,18 +451,25 @@ def test_a_click_on_the_waveform_goes_to_that_moment(open_page):
 def test_strokes_are_marked_on_the_waveform_where_they_happen(open_page):
     page = open_page(strokes=[0.75, 2.0])
     page.seek(0.0)
-    found = page.js(PIXELS + """(() => {
+    found = page.js(
+        PIXELS
+        + """(() => {
         const { data, width } = pixelsOf('wave'), red = n => data[n] > 180 && data[n + 1] < 90;
-        return [...Array(width).keys()].filter(x => red(4 * (2 * width + x))).map(x => x / width); })()""")
-    assert found and max(min(abs(x - stroke / SECONDS) for stroke in [0.75, 2.0]) for x in found) < 0.01
+        const columns = [...Array(width).keys()];
+        return columns.filter(x => red(4 * (2 * width + x))).map(x => x / width); })()"""
+    )
+    off = [min(abs(x - stroke / SECONDS) for stroke in [0.75, 2.0]) for x in found]
+    assert found and max(off) < 0.01
     assert all(min(abs(x - stroke / SECONDS) for x in found) < 0.01 for stroke in [0.75, 2.0])
 
 
 def test_two_fingers_zoom_and_one_turns(open_page):
     page = open_page()
 
-    def move(*fingers):                                  # each the x of ten moments
-        places = lambda k: [dict(x=xs[k], y=150, id=n) for n, xs in enumerate(fingers)]
+    def move(*fingers):  # each the x of ten moments
+        def places(k):
+            return [dict(x=xs[k], y=150, id=n) for n, xs in enumerate(fingers)]
+
         page.ask("Input.dispatchTouchEvent", type="touchStart", touchPoints=places(0))
         for k in range(1, 10):
             page.ask("Input.dispatchTouchEvent", type="touchMove", touchPoints=places(k))
@@ -353,15 +477,25 @@ def test_two_fingers_zoom_and_one_turns(open_page):
 
     page.ask("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
     move([300 - 5 * k for k in range(10)], [400 + 5 * k for k in range(10)])
-    assert page.js("camera.yaw") == 0 and page.js("camera.zoom") == pytest.approx(100 / 190, rel=0.05)
+    assert page.js("camera.yaw") == 0 and page.js("camera.zoom") == pytest.approx(
+        100 / 190, rel=0.05
+    )
     move([300 + 5 * k for k in range(10)])
-    assert page.js("camera.yaw") == pytest.approx(-45 * 0.008, rel=0.2) and page.js("camera.zoom") == pytest.approx(100 / 190, rel=0.05)
+    assert page.js("camera.yaw") == pytest.approx(-45 * 0.008, rel=0.2) and page.js(
+        "camera.zoom"
+    ) == pytest.approx(100 / 190, rel=0.05)
 
 
 def test_the_keys_do_what_the_help_line_says(open_page):
     page = open_page()
     page.seek(1.0)
-    for key, frame in [("ArrowRight", 21), ("ArrowRight", 22), ("ArrowLeft", 21), ("Home", 0), ("ArrowLeft", 0)]:
+    for key, frame in [
+        ("ArrowRight", 21),
+        ("ArrowRight", 22),
+        ("ArrowLeft", 21),
+        ("Home", 0),
+        ("ArrowLeft", 0),
+    ]:
         page.press(key)
         assert page.js("player.frame()") == frame, key
     page.press(" ")
@@ -378,8 +512,10 @@ def test_motion_and_sound_are_never_more_than_a_frame_apart(open_page):
     page = open_page()
     # Each time a picture is painted: the moment that it shows, against the moment that is heard.
     page.js("""window.gaps = [];
-        const paint = paintFigures;
-        paintFigures = time => { if (player.playing()) gaps.push(Math.abs(time - document.querySelector('audio').currentTime)); paint(time); };
+        const paint = paintFigures, audio = document.querySelector('audio');
+        paintFigures = time => {
+            if (player.playing()) gaps.push(Math.abs(time - audio.currentTime));
+            paint(time); };
         document.getElementById('play').click()""")
     page.wait("player.time() > 0.5")
     page.js("player.seek(2.0)")
@@ -424,7 +560,10 @@ def test_without_sound_a_silent_clock_drives_the_motion(open_page):
 
 
 def test_four_bodies_of_75_joints_stand_side_by_side(open_page):
-    people = [person(label, facing=n, fingers=5) for n, label in enumerate(["truth", "model", "another seed", "mean"])]
+    people = [
+        person(label, facing=n, fingers=5)
+        for n, label in enumerate(["truth", "model", "another seed", "mean"])
+    ]
     assert [p[4] for p in people] == [75] * 4
     page = open_page(people)
     page.seek(1.0)
@@ -442,20 +581,24 @@ FROM_HIPS = """((n, name) => { const b = bodies[n], at = j => b.point(b.names.in
 def test_bodies_of_other_rates_units_and_places_move_together(open_page, tmp_path):
     slow, fast = (person(frames=1 + round(SECONDS * fps)) for fps in (FPS, 6 * FPS))
     path, motions = tmp_path / "both.html", {}
-    for (label, names, parents, positions, _), fps, unit in [(slow, FPS, 100.0), (fast, 6 * FPS, 1.0)]:
-        if fps != FPS:                                   # person() counts in frames of FPS: the same motion, six times as fine
+    for body, fps, unit in [(slow, FPS, 100.0), (fast, 6 * FPS, 1.0)]:
+        _, names, parents, positions, _ = body
+        if fps != FPS:  # person() counts in frames of FPS: the same motion, six times as fine
             fine = np.linspace(0, len(slow[3]) - 1, len(positions))
-            below, above, u = np.floor(fine).astype(int), np.ceil(fine).astype(int), (fine % 1)[:, None, None]
+            below, above = np.floor(fine).astype(int), np.ceil(fine).astype(int)
+            u = (fine % 1)[:, None, None]
             positions = (1 - u) * slow[3][below] + u * slow[3][above]
-        motions[f"{fps}"] = motion_of(names, parents, unit * (positions + [fps, 0, 0]), fps)   # and somewhere else
-    sample.write_page(path, "both", motions)
+        elsewhere = unit * (positions + [fps, 0, 0])
+        motions[f"{fps}"] = motion_of(names, parents, elsewhere, fps)
+    player.write_page(path, "both", motions)
     page = Page(open_page.browser, path.as_uri())
     for seconds in [0.0, 0.31, 1.0, 2.05, 3.0]:
         page.seek(seconds)
         for joint in ["RightHand", "LeftFoot", "Head"]:
             ours, theirs = (page.js(f"{FROM_HIPS}({n}, '{joint}')") for n in (0, 1))
             assert ours == pytest.approx(theirs, abs=0.003), (seconds, joint)
-        assert page.js("player.frame()") == round(seconds * 6 * FPS), "frames are counted at the higher rate"
+        frame = round(seconds * 6 * FPS)
+        assert page.js("player.frame()") == frame, "frames are counted at the higher rate"
     assert page.complaints() == []
 
 
@@ -464,19 +607,26 @@ def test_the_page_lasts_as_long_as_the_longest_and_who_is_done_waits(open_page):
     assert page.js("duration") == pytest.approx(SECONDS, abs=1e-3)
     page.seek(0.95)
     last = page.js(f"{FROM_HIPS}(0, 'RightHand')"), page.js(f"{FROM_HIPS}(1, 'RightHand')")
-    page.js("player.seek(2.0); player.play()")           # there the speech is over, and the clock runs on
+    page.js("player.seek(2.0); player.play()")  # there the speech is over, and the clock runs on
     page.wait("player.time() > 2.2")
     page.seek(2.5)
-    assert page.js(f"{FROM_HIPS}(0, 'RightHand')") == last[0] and page.js(f"{FROM_HIPS}(1, 'RightHand')") != last[1]
+    assert page.js(f"{FROM_HIPS}(0, 'RightHand')") == last[0]
+    assert page.js(f"{FROM_HIPS}(1, 'RightHand')") != last[1]
 
 
 def test_each_body_has_a_row_of_strokes(open_page):
-    page = open_page([person("truth"), person("model")], strokes={"truth": [0.05, 1.0], "model": [1.5, 2.4]})     # 0.05 s: where the label is
+    strokes = {"truth": [0.05, 1.0], "model": [1.5, 2.4]}  # 0.05 s: where the label is
+    page = open_page([person("truth"), person("model")], strokes=strokes)
     page.seek(0.0)
     for row, strokes in [(0, [0.05, 1.0]), (1, [1.5, 2.4])]:
-        found = page.js(PIXELS + f"""(() => {{
-            const {{ data, width }} = pixelsOf('wave'), red = n => data[n] > 180 && data[n + 1] < 90 && data[n + 3] > 200;
-            return [...Array(width).keys()].filter(x => red(4 * (({row} * 12 + 3) * width + x))).map(x => x / width * {SECONDS}); }})()""")
+        found = page.js(
+            PIXELS
+            + f"""(() => {{
+            const {{ data, width }} = pixelsOf('wave'), columns = [...Array(width).keys()];
+            const red = n => data[n] > 180 && data[n + 1] < 90 && data[n + 3] > 200;
+            const marked = columns.filter(x => red(4 * (({row} * 12 + 3) * width + x)));
+            return marked.map(x => x / width * {SECONDS}); }})()"""
+        )
         assert {min(strokes, key=lambda s: abs(s - x)) for x in found} == set(strokes)
         assert max(min(abs(s - x) for s in strokes) for x in found) < 0.03
 
@@ -484,7 +634,13 @@ def test_each_body_has_a_row_of_strokes(open_page):
 def walker():
     """A person who walks 6 m to its left, which is our right, in 3 s."""
     label, names, parents, positions, joints = person("walker")
-    return label, names, parents, positions + np.linspace(0, 6, len(positions))[:, None, None] * [1, 0, 0], joints
+    return (
+        label,
+        names,
+        parents,
+        positions + np.linspace(0, 6, len(positions))[:, None, None] * [1, 0, 0],
+        joints,
+    )
 
 
 def test_we_go_along_with_whoever_walks_away(open_page):
@@ -502,7 +658,9 @@ def test_we_go_along_with_whoever_walks_away(open_page):
     first = page.limbs()
     page.seek(2.95)
     last = page.limbs()
-    assert last["left"]["x"] - first["left"]["x"] > 0.4 * width, "with the whole way in the picture, it crosses it"
+    assert last["left"]["x"] - first["left"]["x"] > 0.4 * width, (
+        "with the whole way in the picture, it crosses it"
+    )
     assert last["left"]["count"] < tall / 2, "and is small"
 
 
@@ -521,44 +679,70 @@ def test_nobody_is_followed_who_stays(open_page):
 @pytest.mark.parametrize("program", OTHER_NAMES)
 def test_hips_and_shoulders_are_found_whatever_program_named_them(open_page, program):
     label, names, parents, positions, joints = person(facing=1.0)
-    page = open_page([(label, names, parents, positions, joints), ("other", renamed(names, program), parents, positions, joints)])
-    usual, other = page.js("bodies.map(b => JSON.stringify([b.hip, b.shoulder, b.spine, b.bones, b.radius]))")
-    assert usual == other and page.js("bodies[0].hip.left") == names.index("LeftUpLeg") and page.js("bodies[1].shoulder.right") == names.index("RightArm")
+    page = open_page(
+        [
+            (label, names, parents, positions, joints),
+            ("other", renamed(names, program), parents, positions, joints),
+        ]
+    )
+    usual, other = page.js(
+        "bodies.map(b => JSON.stringify([b.hip, b.shoulder, b.spine, b.bones, b.radius]))"
+    )
+    assert (
+        usual == other
+        and page.js("bodies[0].hip.left") == names.index("LeftUpLeg")
+        and page.js("bodies[1].shoulder.right") == names.index("RightArm")
+    )
 
 
 def test_five_fingers_can_be_counted(open_page):
     label, names, parents, positions, joints = person(fingers=5)
     positions = positions[:1].repeat(20, axis=0)
-    for n in range(5):                                   # the left hand, palm to us: fingers like a fan, 8 cm long
+    for n in range(5):  # the left hand, palm to us: fingers like a fan, 8 cm long
         points = [names.index(f"LeftHand{n}{k}") for k in range(5)]
-        points.append(next(p for p, parent in enumerate(parents) if parent == points[-1] and not names[p]))
+        points.append(
+            next(p for p, parent in enumerate(parents) if parent == points[-1] and not names[p])
+        )
         angle = np.radians(25 * (n - 2))
         for k, p in enumerate(points):
-            positions[:, p] = [0.30 + (0.03 + 0.018 * k) * np.sin(angle), 0.95 - (0.03 + 0.018 * k) * np.cos(angle), 0.1]
+            positions[:, p] = [
+                0.30 + (0.03 + 0.018 * k) * np.sin(angle),
+                0.95 - (0.03 + 0.018 * k) * np.cos(angle),
+                0.1,
+            ]
     page = open_page([(label, names, parents, positions, joints)])
     page.seek(0.0)
     # Along an arc around the wrist, 9 cm away: how many times do we come onto something orange?
-    runs = page.js(PIXELS + """(() => {
-        const { data, width } = pixelsOf('figure'), b = bodies[0], wrist = b.point(b.names.indexOf('LeftHand')), seen = [];
+    runs = page.js(
+        PIXELS
+        + """(() => {
+        const { data, width } = pixelsOf('figure'), b = bodies[0], seen = [];
+        const [x, y, z] = b.point(b.names.indexOf('LeftHand'));
         for (let degrees = -75; degrees <= 75; degrees += 0.5) {
-            const a = degrees * Math.PI / 180, s = project([wrist[0] + 0.09 * Math.sin(a), wrist[1] - 0.09 * Math.cos(a), wrist[2]]);
+            const a = degrees * Math.PI / 180;
+            const s = project([x + 0.09 * Math.sin(a), y - 0.09 * Math.cos(a), z]);
             const n = 4 * (Math.round(s.y) * width + Math.round(s.x));
             seen.push(data[n + 3] === 255 && data[n] - data[n + 2] > 50);
         }
-        return seen.filter((on, n) => on && !seen[n - 1]).length; })()""")
+        return seen.filter((on, n) => on && !seen[n - 1]).length; })()"""
+    )
     assert runs == 5
 
 
 def test_the_page_shows_in_a_notebook_cell(open_page, tmp_path):
     label, names, parents, positions, _ = person()
-    cell = sample.PageInNotebook('a "quoted" & <b>bold</b> title', {label: motion_of(names, parents, positions)}, speech(), {label: [1.0]}, height=500)
+    title, motions = 'a "quoted" & <b>bold</b> title', {label: motion_of(names, parents, positions)}
+    cell = player.PageInNotebook(title, motions, HUM, {label: [1.0]}, height=500)
     path = tmp_path / "notebook.html"
-    path.write_text(f"<!DOCTYPE html><meta charset=utf-8><title>a notebook</title><link rel=icon href='data:,'><p>Out[1]:<div>{cell._repr_html_()}</div>")
+    path.write_text(
+        "<!DOCTYPE html><meta charset=utf-8><title>a notebook</title><link rel=icon href='data:,'>"
+        f"<p>Out[1]:<div>{cell._repr_html_()}</div>"
+    )
     page = Page(open_page.browser, path.as_uri())
     page.wait("document.querySelector('iframe').contentWindow.player")
     inside = "document.querySelector('iframe').contentWindow"
-    assert page.js(f"{inside}.document.querySelector('h1').textContent") == 'a "quoted" & <b>bold</b> title'
-    assert page.js(f"document.querySelector('iframe').getBoundingClientRect().height") == 500
+    assert page.js(f"{inside}.document.querySelector('h1').textContent") == title
+    assert page.js("document.querySelector('iframe').getBoundingClientRect().height") == 500
     page.js(f"{inside}.player.seek(1.0)")
     assert page.js(f"{inside}.player.frame()") == 20
     page.js(f"{inside}.player.play()")
@@ -566,9 +750,19 @@ def test_the_page_shows_in_a_notebook_cell(open_page, tmp_path):
     assert page.complaints() == []
 
 
-@pytest.mark.parametrize("names", [["Root", "A", "B", ""], ["b_root", "b_l_upleg", "Head", ""], ["Hips", "LeftUpLeg", "RightUpLeg", ""]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["Root", "A", "B", ""],
+        ["b_root", "b_l_upleg", "Head", ""],
+        ["Hips", "LeftUpLeg", "RightUpLeg", ""],
+    ],
+)
 def test_an_unknown_skeleton_is_drawn_as_plain_bones(open_page, names):
-    positions = np.tile(np.array([[0, 0.9, 0], [0.2, 0.5, 0], [-0.2, 1.3, 0], [-0.2, 1.6, 0]], dtype=float), (40, 1, 1))
+    positions = np.tile(
+        np.array([[0, 0.9, 0], [0.2, 0.5, 0], [-0.2, 1.3, 0], [-0.2, 1.6, 0]], dtype=float),
+        (40, 1, 1),
+    )
     positions[:, 3, 0] += np.linspace(0, 0.2, 40)
     page = open_page([("odd", names, [-1, 0, 0, 2], positions, 3)])
     page.seek(0.0)
@@ -578,28 +772,45 @@ def test_an_unknown_skeleton_is_drawn_as_plain_bones(open_page, names):
 
 
 def measure():
-    """python tests/test_player.py: how long a picture of four bodies of 75 joints takes here, and how many are shown a second."""
+    """python tests/test_player.py: how long a picture of four bodies of 75 joints takes here."""
     import tempfile
     from pathlib import Path
+
     with tempfile.TemporaryDirectory() as folder:
         path, browser = Path(folder) / "four.html", Browser(folder)
         try:
-            write_page(path, "four", [person(label, fingers=5) for label in "abcd"], speech(), [1.0])
+            write_page(path, "four", [person(label, fingers=5) for label in "abcd"], HUM, [1.0])
             page = Page(browser, path.as_uri())
-            page.ask("Emulation.setDeviceMetricsOverride", width=1280, height=800, deviceScaleFactor=1, mobile=False)
+            page.ask(
+                "Emulation.setDeviceMetricsOverride",
+                width=1280,
+                height=800,
+                deviceScaleFactor=1,
+                mobile=False,
+            )
             page.drawn()
-            # Reading a pixel back makes the browser finish painting; otherwise only the orders are timed.
+            # Reading a pixel back makes the browser finish painting, else only orders are timed
             script, painted = page.js("""[false, true].map(finish => {
-                const once = n => { paintFigures(n / 30); paintWave(n / 30); if (finish) pen.getImageData(0, 0, 1, 1); };
+                const once = n => {
+                    paintFigures(n / 30);
+                    paintWave(n / 30);
+                    if (finish) pen.getImageData(0, 0, 1, 1); };
                 for (let n = 0; n < 10; n++) once(n);
                 const start = performance.now();
                 for (let n = 0; n < 60; n++) once(n);
                 return (performance.now() - start) / 60; })""")
             page.js("document.getElementById('loop').click(); player.play()")
             gaps = page.js("""new Promise(done => { const at = [];
-                (function go(t) { at.push(t); at.length < 301 ? requestAnimationFrame(go) : done(at.slice(1).map((x, n) => x - at[n]).sort((a, b) => a - b)); })(performance.now()); })""")
-            print(f"{script:.1f} ms of script a picture, {painted:.1f} ms with the painting; "
-                  f"while playing, {np.median(gaps):.1f} ms from picture to picture (95 % within {gaps[285]:.1f} ms)")
+                const gaps = () => at.slice(1).map((x, n) => x - at[n]).sort((a, b) => a - b);
+                (function go(t) {
+                    at.push(t);
+                    at.length < 301 ? requestAnimationFrame(go) : done(gaps());
+                })(performance.now()); })""")
+            print(
+                f"{script:.1f} ms of script a picture, {painted:.1f} ms with the painting; "
+                f"while playing, {np.median(gaps):.1f} ms from picture to picture "
+                f"(95 % within {gaps[285]:.1f} ms)"
+            )
         finally:
             browser.close()
 

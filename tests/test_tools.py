@@ -1,0 +1,228 @@
+"""tools.py: one-line errors, files that are written whole or not at all, checkpoints, devices."""
+
+import argparse
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, assert_one_error_line, last, run
+
+import tools
+from sample import load_generator
+from tools import CheckpointError, InputError, Parser, run_script
+
+
+# ------------------------------------------------------------------------------------------------
+# One-line errors
+# ------------------------------------------------------------------------------------------------
+def said_of(error, capsys):
+    """What run_script says of an error, and the status that it leaves with."""
+
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        run_script(main)
+    return capsys.readouterr().err, left.value.code
+
+
+def test_what_the_user_can_mend_is_one_line_and_status_2(capsys):
+    assert said_of(InputError("a.wav:  is\nsilent"), capsys) == ("error: a.wav: is silent\n", 2)
+    error, status = said_of(FileNotFoundError(2, "No such file", "b.wav"), capsys)
+    assert error.startswith("error: b.wav: No such file; check") and status == 2
+    with pytest.raises(SystemExit):
+        Parser(prog="x.py").parse_args(["--speed"])
+    assert capsys.readouterr().err == "error: unrecognized arguments: --speed; see x.py --help\n"
+
+
+def test_a_bug_keeps_its_traceback(capsys):
+    with pytest.raises(ZeroDivisionError):
+        run_script(lambda: 1 / 0)
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_is_no_error_of_the_program(capsys):
+    # 128 + the signal's number, as shells have it
+    assert said_of(KeyboardInterrupt(), capsys) == ("stopped\n", 130)
+
+
+def test_a_reader_that_stops_listening_is_no_error():
+    listing = [sys.executable, ROOT / "train.py", "--help"]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with subprocess.Popen(listing, **pipes) as script:
+        script.stdout.close()  # before the first line comes
+        assert script.stderr.read() == "" and script.wait() == 0
+
+
+@pytest.mark.parametrize("script", ["train.py", "sample.py"])
+def test_help_fits_a_terminal_and_names_the_defaults(script):
+    done = run(script, "--help")
+    assert done.returncode == 0 and "(default: " in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+# ------------------------------------------------------------------------------------------------
+# Files
+# ------------------------------------------------------------------------------------------------
+SAVING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import torch, tools
+save = lambda: tools.save_checkpoint("last.pt", dict(weights=torch.zeros(10_000)))
+tools.run_script(save)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no ulimit, which stands for a full disk")
+@pytest.mark.parametrize(
+    "what, name",
+    [
+        (["-c", SAVING, ROOT], "last.pt"),
+        ([ROOT / "sample.py", "a.wav", "--out", "."], "a.bvh"),
+        ([ROOT / "sample.py", "a.wav", "--out", ".", "--stream"], "a.bvh"),
+    ],
+    ids=["a checkpoint", "a motion", "a motion that grows"],
+)
+def test_a_full_disk_gets_one_line_that_names_the_file(tmp_path, what, name):
+    """No file may get larger than 1 kB here. An old checkpoint stays; half a motion does not."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(32_000)
+    soundfile.write(tmp_path / "a.wav", noise, 16_000)
+    (tmp_path / "last.pt").write_text("of yesterday")
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", sys.executable, *map(str, what)]
+    done = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert_one_error_line(done, f"error: {name}: ", "too large")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "last.pt"]
+    assert (tmp_path / "last.pt").read_text() == "of yesterday"
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(ZeroDivisionError), tools.written_beside(tmp_path / "a.txt") as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    with tools.written_beside(tmp_path / "a.txt") as beside:
+        beside.write_text("new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+
+
+# ------------------------------------------------------------------------------------------------
+# Checkpoints
+# ------------------------------------------------------------------------------------------------
+class Evil:
+    """A pickle that runs a command when it is loaded without care."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return os.system, (f"touch '{self.trace}'",)
+
+
+def spoil(path, kind, good):
+    """Write a checkpoint to `path` that is spoilt in this way; `good` is one that is whole."""
+    whole = bytearray(good.read_bytes())
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "junk":
+        path.write_bytes(np.random.default_rng(0).bytes(3000))
+    elif kind == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif kind == "flipped":  # some weights are others, and nothing else is wrong
+        middle = slice(len(whole) // 2, len(whole) // 2 + 100)
+        whole[middle] = bytes(255 - byte for byte in whole[middle])
+        path.write_bytes(whole)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "code":
+        torch.save({"format": tools.FORMAT, "model": Evil(path.parent / "was here")}, path)
+    elif kind == "other":
+        torch.save({"weights": torch.zeros(3)}, path)
+
+
+BAD = {
+    "missing": "no such",
+    "empty": "or damaged",
+    "junk": "or damaged",
+    "cut": "or damaged",
+    "flipped": "is damaged (in",
+    "folder": "is a folder",
+    "code": "refused",
+    "other": "holds no DiffMotion model",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_checkpoint_gets_one_line_that_names_it(tiny_run, tmp_path, kind):
+    path = tmp_path / "model.pt"
+    spoil(path, kind, tiny_run / "last.pt")
+    with pytest.raises(CheckpointError) as error:
+        load_generator(path)
+    assert str(error.value).startswith(f"{path}: ") and BAD[kind] in str(error.value)
+    assert "\n" not in str(error.value) and not (tmp_path / "was here").exists()
+
+
+def test_the_scripts_say_it_too(tiny_run, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.ones(100), 16_000)
+    spoil(tmp_path / "last.pt", "flipped", tiny_run / "last.pt")
+    done = run("sample.py", tmp_path / "a.wav", "--checkpoint", tmp_path / "last.pt")
+    assert_one_error_line(done, "last.pt", "damaged")
+    assert_one_error_line(run("train.py", "--out", tmp_path, "--resume"), "last.pt", "damaged")
+
+
+@pytest.mark.parametrize("form", ["diffmotion", "diffmotion-v"])
+def test_a_checkpoint_of_an_earlier_program_is_refused(tiny_run, tmp_path, form):
+    """Its weights may fit by name and shape, and would mean something else."""
+    torch.save(last(tiny_run) | dict(format=form), tmp_path / "last.pt")
+    soundfile.write(tmp_path / "a.wav", np.ones(100), 16_000)
+    done = run("sample.py", tmp_path / "a.wav", "--checkpoint", tmp_path / "last.pt")
+    assert_one_error_line(done, "last.pt", "earlier version", "train anew")
+    done = run("train.py", "--out", tmp_path, "--resume")
+    assert_one_error_line(done, "last.pt", "earlier version", "train anew")
+
+
+def unfitting():
+    """Changes to a good checkpoint after which its parts do not fit together."""
+    yield "another width", lambda state: state["model"].update(width=48)
+    yield "odd heads", lambda state: state["model"].update(heads=5)
+    yield "no codec", lambda state: state.pop("codec")
+    yield "an unknown piece", lambda state: state["recipe"].update(adaln=dict(piece="Joint"))
+    yield "an unknown place", lambda state: state["recipe"].update(ear=1)
+    yield "an unknown keyword", lambda state: state["recipe"]["mask"].update(ahead=3)
+    yield "no such schedule", lambda state: state["schedule"].update(beta_end=2.0)
+
+
+@pytest.mark.parametrize("change", [pytest.param(f, id=name) for name, f in unfitting()])
+def test_parts_that_do_not_fit_together_get_one_line(tiny_run, tmp_path, change):
+    state = last(tiny_run)
+    change(state)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="model.pt: its parts do not fit together"):
+        load_generator(tmp_path / "model.pt")
+
+
+def test_a_baselines_checkpoint_says_who_can_use_it(tiny_run, tmp_path):
+    torch.save(last(tiny_run) | dict(network="Concat"), tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="model.pt: is a baseline; python -m lab.evaluate"):
+        load_generator(tmp_path / "model.pt")
+
+
+# ------------------------------------------------------------------------------------------------
+# Devices and numbers
+# ------------------------------------------------------------------------------------------------
+def test_a_seed_is_a_whole_number_of_32_bits():
+    assert tools.seed_number("0") == 0 and tools.seed_number(str(2**32 - 1)) == 2**32 - 1
+    for text in ("-1", str(2**32)):
+        with pytest.raises(argparse.ArgumentTypeError, match="between 0 and 4294967295"):
+            tools.seed_number(text)
+
+
+def test_a_device_that_is_not_there_is_said():
+    assert tools.device("cpu") == "cpu"
+    for name in ("abacus", "cuda:99"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{name}' cannot be used"):
+            tools.device(name)
