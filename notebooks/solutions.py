@@ -1,10 +1,11 @@
-"""Answers to the exercises that checks.py can check, for teachers. Written to be read, not to be fast."""
+"""Answers to the exercises that checks.py can check, for teachers. Written to be read, not fast."""
+
 import numpy as np
 
 
-# ---- notebook 1: motion ------------------------------------------------------------------------------------------
+# ---- notebook 1: motion ------------------------------------------------------------------------
 def euler_zxy(angles):
-    """Angles (z, x, y) in degrees, in the order of the file's channels -> matrix [3, 3]: the first channel is the outermost turn."""
+    """Angles (z, x, y) in degrees, as in the file -> R [3, 3]: the first channel is outermost."""
     z, x, y = np.radians(angles)
     R_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
     R_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
@@ -13,16 +14,19 @@ def euler_zxy(angles):
 
 
 def exponential_map(w):
-    """Axis times angle in radians, w [3] -> matrix [3, 3], by Rodrigues' formula; no turn at all where w is 0."""
+    """Axis times angle in radians, w [3] -> R [3, 3], by Rodrigues' formula; identity at w = 0."""
     t = np.linalg.norm(w)
     if t < 1e-12:
         return np.eye(3)
     K = np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
-    return np.eye(3) + np.sin(t) / t * K + (1 - np.cos(t)) / t ** 2 * K @ K
+    return np.eye(3) + np.sin(t) / t * K + (1 - np.cos(t)) / t**2 * K @ K
 
 
 def forward_kinematics(rotations, offsets, parents):
-    """Local rotations [J, 3, 3], offsets [J, 3], parents [J], -1 for the root -> places of the joints [J, 3]. Parents come first."""
+    """Rotations [J, 3, 3], offsets [J, 3], parents [J], -1 for the root -> places [J, 3].
+
+    Parents come before their children.
+    """
     R, places = np.array(rotations), np.array(offsets)
     for j, parent in enumerate(parents):
         if parent >= 0:
@@ -35,28 +39,28 @@ half_way = 180
 
 
 def facing(R):
-    """Root's matrix [3, 3] -> where its +Z points on the ground, radians from +Z towards +X."""
+    """Root's R [3, 3] -> where its +Z points over the ground, radians from +Z towards +X."""
     x, _, z = R @ [0, 0, 1]
     return np.arctan2(x, z)
 
 
-# ---- notebook 2: hearing -----------------------------------------------------------------------------------------
+# ---- notebook 2: hearing -----------------------------------------------------------------------
 def hz_to_mel(f):
     """The ear's scale: straight for low tones, logarithmic for high ones."""
     return 2595 * np.log10(1 + f / 700)
 
 
 def cepstra(bands, count):
-    """log bands [N] -> [count], a row of cosines for each coefficient."""
+    """Log bands [N] -> [count]: a row of cosines for each coefficient."""
     N, k = len(bands), np.arange(count)[:, None]
-    cosines = np.cos(np.pi * k * (np.arange(N) + 0.5) / N)                               # [count, N]
+    cosines = np.cos(np.pi * k * (np.arange(N) + 0.5) / N)  # [count, N]
     scale = np.full(count, np.sqrt(2 / N))
     scale[0] = np.sqrt(1 / N)
     return scale * (cosines @ bands)
 
 
 def sight_and_step(convolutions):
-    """From the first to the last: a kernel sees k - 1 steps of the layer below further than one row, then the step grows."""
+    """From the first to the last: a kernel sees k - 1 steps more than one row; the step grows."""
     sight, step = 1, 1
     for kernel, stride in convolutions:
         sight += (kernel - 1) * step
@@ -64,10 +68,10 @@ def sight_and_step(convolutions):
     return sight, step
 
 
-wavlm_rows = 499             # (160000 - 400) // 320 + 1
+wavlm_rows = 499  # (160000 - 400) // 320 + 1
 
 
-# ---- notebook 3: diffusion ---------------------------------------------------------------------------------------
+# ---- notebook 3: diffusion ---------------------------------------------------------------------
 def q_sample(x0, t, eps, alphas_cumprod):
     """x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps; x0, eps [n], t a whole number."""
     abar = alphas_cumprod[t]
@@ -83,7 +87,7 @@ def posterior_mean(x0, x_t, t, betas, alphas_cumprod):
 
 
 def ddim_step(x_t, eps, abar, abar_previous):
-    """x_t, eps [n] -> x at the earlier level [n]: the same eps, at the smaller noise (Song et al. 2021, eta = 0)."""
+    """x_t, eps [n] -> x at the earlier level [n]: the same eps, with less noise (eta = 0)."""
     x0 = (x_t - (1 - abar).sqrt() * eps) / abar.sqrt()
     return abar_previous.sqrt() * x0 + (1 - abar_previous).sqrt() * eps
 
@@ -91,28 +95,32 @@ def ddim_step(x_t, eps, abar, abar_previous):
 half_noise = 259
 
 
-# ---- notebook 4: the network -------------------------------------------------------------------------------------
+# ---- notebook 4: the network -------------------------------------------------------------------
 def modulated(x, modulation, layer):
     """adaLN around a layer, with its gate."""
-    shift, scale, gate = modulation.chunk(3, dim=-1)                                     # [F, W] each
-    normal = (x - x.mean(dim=-1, keepdim=True)) / (x.var(dim=-1, keepdim=True, correction=0) + 1e-5).sqrt()
+    shift, scale, gate = modulation.chunk(3, dim=-1)  # [F, W] each
+    centred = x - x.mean(dim=-1, keepdim=True)
+    normal = centred / (x.var(dim=-1, keepdim=True, correction=0) + 1e-5).sqrt()
     return x + gate * layer(normal * (1 + scale) + shift)
 
 
 def causal_mask(frames, window):
     """How far back is the column's frame? At least 0, and less than the window."""
-    back = np.arange(frames)[:, None] - np.arange(frames)                                # [frames, frames]
+    back = np.arange(frames)[:, None] - np.arange(frames)  # [frames, frames]
     return (back >= 0) & (back < window)
 
 
-def turned(pair, position, frequency):
-    """A turn of the plane by position * frequency."""
+def rotated(pair, position, frequency):
+    """A rotation of the plane by position * frequency."""
     c, s = np.cos(position * frequency), np.sin(position * frequency)
     return np.array([[c, -s], [s, c]]) @ pair
 
 
 def eps_from_v(x_t, v, abar):
-    """x_t and v are x0 and eps in axes that are turned by an angle; turning back, sqrt(abar) v + sqrt(1 - abar) x_t = (abar + 1 - abar) eps."""
+    """x_t and v are x0 and eps in rotated axes. Rotating back:
+
+    sqrt(abar) v + sqrt(1 - abar) x_t = (abar + 1 - abar) eps
+    """
     return abar.sqrt() * v + (1 - abar).sqrt() * x_t
 
 
@@ -124,13 +132,16 @@ def poses_from_news(news, memory):
     return poses
 
 
-frames_back = 400            # 4 blocks of 99 frames, and 4 of the convolution
+frames_back = 400  # 4 blocks of 99 frames, and 4 of the convolution
 
 
-# ---- notebook 5: training and sampling ---------------------------------------------------------------------------
+# ---- notebook 5: training and sampling ---------------------------------------------------------
 def best_loss(abar, s):
-    """The best guess of eps is c x_t with c = Cov(eps, x_t) / Var(x_t); what is left of eps's variance 1 is 1 - Cov^2 / Var."""
-    variance = abar * s ** 2 + (1 - abar)
+    """The best guess of eps is c x_t with c = Cov(eps, x_t) / Var(x_t).
+
+    What is left of eps's variance 1 is 1 - Cov^2 / Var.
+    """
+    variance = abar * s**2 + (1 - abar)
     return 1 - (1 - abar) / variance
 
 
@@ -148,18 +159,22 @@ def learning_rate(step, warmup, steps, peak):
 
 
 def guided(spoken, silent, strength):
-    """From the answer without speech, `strength` times as far as the speech pulled."""
+    """From eps without speech, `strength` times as far as the speech pulled."""
     return silent + strength * (spoken - silent)
 
 
-half_forgotten = 346         # 0.998^n = 1/2
+half_forgotten = 346  # 0.998^n = 1/2
 
 
-# ---- notebook 6: judging -----------------------------------------------------------------------------------------
+# ---- notebook 6: judging -----------------------------------------------------------------------
 def frechet_distance(mean_a, cov_a, mean_b, cov_b):
-    """Squared Fréchet distance of two Gaussians; the root of A B has the trace that the roots of its eigenvalues add up to."""
+    """Squared Fréchet distance of two Gaussians.
+
+    The trace of the root of A B is the sum of the roots of the eigenvalues of A B.
+    """
     roots = np.sqrt(np.maximum(np.linalg.eigvals(cov_a @ cov_b).real, 0))
-    return np.sum((mean_a - mean_b) ** 2) + np.trace(cov_a) + np.trace(cov_b) - 2 * roots.sum()
+    means = np.sum((mean_a - mean_b) ** 2)
+    return means + np.trace(cov_a) + np.trace(cov_b) - 2 * roots.sum()
 
 
 def beat_f1(found, wanted, tolerance):
@@ -173,4 +188,4 @@ def beat_f1(found, wanted, tolerance):
     return 2 * hits / (len(found) + len(wanted))
 
 
-chance_hits = 0.0952         # 0.2 s around each of 0.5 stresses a second; 1 - exp(-0.1), since the intervals overlap
+chance_hits = 0.0952  # 0.2 s around each of 0.5 stresses a second; 1 - exp(-0.1): they overlap
