@@ -1,13 +1,13 @@
 """Chapter two: where we leave the paper on purpose, each departure by itself.
 
-Every section says: the paper / ours / why / cost / measured. `OURS` is the recipe with all of them;
-`python train.py --undo NAME,...` takes single ones back, and `--recipe paper` takes back all.
+Every section says: paper / ours / why / cost / measured / source. beyond/recipes.py has OURS, the
+recipe with all of them. `python train.py --undo NAME,...` takes single ones back, `--recipe paper`
+takes back all.
 
     the network     split, context, voice, start, window, segments, v, innovations, momentum
     training        loss, muon, cosine, ema, starts, openings, noise, voices
-    sampling        solver, guidance, warmup_frames
+    sampling        solver, guidance, warmup_frames: in beyond/samplers.py
     an option       the weighted sum of WavLM's layers (--layer sum), which is not part of OURS
-    the recipe      OURS, undo, and how a checkpoint stores a recipe
 
 "measured": the same model without the departure, trained three times for half as long, on twelve
 test takes of the puppet (results/experiments/departures.json). With all of them these trainings
@@ -33,6 +33,7 @@ from diffmotion import AdaLN, GestureEncoder, SpeechEncoder
 #             computed once a clip (beyond/fast.py), where the paper's is computed at every step
 #   cost      adaLN has twice the weights: the small model 1.93 M instead of 1.51 M
 #   measured  a tie: beat F1 0.993, style error 0.048, jerk 27.6 (with 5 blocks for 4)
+#   source    our own
 # ------------------------------------------------------------------------------------------------
 class SplitAdaLN(AdaLN):
     """modulation = W_c SiLU(condition_n) + W_t SiLU(step_t). All weights start at zero."""
@@ -63,10 +64,11 @@ class SplitAdaLN(AdaLN):
 #             voice: plus a running average over the last 100 frames, weighted by a learned number;
 #             then a two-layer network
 #   why       a hand must rise before the syllable that it beats; posture and size of gesture belong
-#             to the speaker, whose voice takes seconds to recognise. (WavLM's features hold both
-#             already, mel bands hold neither)
+#             to the speaker, whose voice takes seconds to recognise. WavLM looks around a frame by
+#             itself; a row of mel bands does not
 #   cost      a ninth of the small model's weights; live gesture comes 0.8 s late
 #   measured  not by itself
+#   source    our own
 # ------------------------------------------------------------------------------------------------
 class ContextEncoder(nn.Module):
     """Speech [B, F, S] -> condition [B, F, W], from the speech around a frame and from the voice.
@@ -122,6 +124,7 @@ class ContextEncoder(nn.Module):
 #   why       standardised zeros are an average pose: nothing says that there was no frame
 #   cost      `kernel` weights for each of the width
 #   measured  not by itself
+#   source    our own
 # ------------------------------------------------------------------------------------------------
 class MarkedGestureEncoder(GestureEncoder):
     """The gesture encoder, with a one beside each frame's features."""
@@ -146,6 +149,8 @@ class MarkedGestureEncoder(GestureEncoder):
 #             should; in segments of 2 s 0.88, with all frames 0.97 (tests/test_departures.py)
 #   cost      a frame is ready when its segment is; nothing looks beyond, so speech can be endless
 #   measured  window: not by itself. Without segments: beat F1 0.986, style error 0.042, jerk 32.8
+#   source    windows are usual in language models (Beltagy et al. 2020, arXiv 2004.05150); segments
+#             are our own
 # ------------------------------------------------------------------------------------------------
 def mixed_layers(model, speech):
     """Speech [..., layers S] as the model's LayerMix mixes it; as it is where there is none."""
@@ -184,11 +189,12 @@ def mask_for_training(mask, clips, frames, random, device):
 # ------------------------------------------------------------------------------------------------
 # v: what the network predicts
 #   paper     the noise eps
-#   ours      v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0 (Salimans & Ho 2022, arXiv 2202.00512)
+#   ours      v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0
 #   why       at strong noise eps is nearly x_t, and handing x_t through normalised layers costs
 #             digits, which predict_x0 multiplies by up to 1 / sqrt(abar_t) = 157. v is nearly -x0
 #   cost      none
 #   measured  the noise: beat F1 0.944, style error 0.120, jerk 25.2: it moves less
+#   source    Salimans & Ho 2022, arXiv 2202.00512, appendix D
 # ------------------------------------------------------------------------------------------------
 def predict_v(schedule, x_t, t, output):
     """output is v -> eps = sqrt(abar_t) v + sqrt(1 - abar_t) x_t, [B, F, P]."""
@@ -208,6 +214,7 @@ def predict_v(schedule, x_t, t, output):
 #   cost      one product with an [F, F] matrix a clip
 #   measured  the pose: beat F1 0.931, style error 0.049, jerk 122, hands never rest. Momentum
 #             (other trainings): jerk 23.1 instead of 27.5, beat F1 0.991 for both
+#   source    our own; it is diffusion with noise that is correlated from frame to frame
 # ------------------------------------------------------------------------------------------------
 def news(pose, memory, momentum=0.0):
     """pose [..., F, P] -> [..., F, P], as above. The first pose was held before it, we assume."""
@@ -274,6 +281,7 @@ class Innovations(nn.Module):
 #   cost      none
 #   measured  the paper's: beat F1 0.979, style error 0.110, jerk 27.6. v's own (an earlier model):
 #             jerk 44.6 instead of 34.5, hands tremble
+#   source    our own; v's weight is of Salimans & Ho 2022, arXiv 2202.00512
 # ------------------------------------------------------------------------------------------------
 def balanced_loss(schedule, t, error, power=0.5):
     """error [B, F, P] of the noise at steps t [B] -> error / abar_t^power."""
@@ -289,11 +297,13 @@ def balanced_loss(schedule, t, error, power=0.5):
 #   paper     linear warm-up, then constant
 #   ours      linear warm-up, then half a cosine down to zero
 #   why       the last steps average out what the first ones stirred up
+#   source    Loshchilov & Hutter 2017, arXiv 1608.03983
 #
 # ema: averaged weights
 #   paper     the last weights are sampled
 #   ours      a running average of the weights, decay 0.998: a memory of 500 steps
-#   why       single steps at a high learning rate are noisy; the average is what DDPM samples too
+#   why       single steps at a high learning rate are noisy
+#   source    Ho et al. 2020, arXiv 2006.11239, sample averaged weights too
 #
 # starts and openings: where windows begin
 #   paper     every half window
@@ -308,6 +318,7 @@ def balanced_loss(schedule, t, error, power=0.5):
 #   measured  on clean speech a tie: beat F1 0.992, style error 0.048, jerk 28.1. In white noise as
 #             loud as the speech: beat F1 0.961 instead of 0.005 (an earlier model). Voices: through
 #             a telephone's band 0.960 instead of 0.949, at some cost in style
+#   source    vocal tract length perturbation: Jaitly & Hinton 2013
 #
 # Not measured by themselves: cosine, ema, starts, openings
 # ------------------------------------------------------------------------------------------------
@@ -323,7 +334,8 @@ def cosine(step, warmup, steps):
 #
 # An option, no part of OURS: --layer sum
 #   paper     the last layer of WavLM
-#   option    all 13, mixed with learned shares (SUPERB, Yang et al. 2021)
+#   option    all 13, mixed with learned shares
+#   source    SUPERB, Yang et al. 2021, arXiv 2105.01051
 # ------------------------------------------------------------------------------------------------
 class LayerMix(nn.Module):
     """speech = sum over l of softmax(shares)_l layer_l, then the speech encoder.

@@ -158,6 +158,7 @@ class Replayed:
         return self.eps
 
     def prepare(self):
+        """The condition's halves of the clip whose condition was copied in."""
         for once in self.onces:
             once.prepare(self.condition)
 

@@ -1,4 +1,4 @@
-"""Muon, the optimiser that moves nine tenths of our weights (Jordan 2024).
+"""Muon, the optimiser that moves nine tenths of our weights.
 
 paper     AdamW for all weights
 ours      Muon for the matrices of the speech encoder and the blocks, AdamW for the rest
@@ -8,6 +8,7 @@ why       AdamW scales each number of a gradient by itself, so in a matrix the f
 cost      a step takes 1.24 times as long in bfloat16, 1.21 in float32
 measured  AdamW instead: beat F1 0.986 for 0.994, style error 0.113 for 0.045, jerk 31.8 for 28.0;
           in an earlier model half as many windows did as well as AdamW's
+source    Jordan 2024, https://kellerjordan.github.io/posts/muon
 
 Why not torch.optim.Muon? It takes the same steps (a test compares them), but it refuses the
 convolution of the speech encoder, computes in bfloat16 only, which processors without it must

@@ -55,7 +55,7 @@ def time_grid(num_steps, steps, power=1.0):
 # Samplers, with the arguments of diffmotion.sample_ddpm
 # ------------------------------------------------------------------------------------------------
 def sample_ddim(predict_eps, schedule, x, noise, grid, progress=iter):
-    """Song et al. 2021 with eta = 0: keep the predicted noise instead of drawing anew."""
+    """Song et al. 2021 (arXiv 2010.02502), eta = 0: keep the noise, do not draw anew."""
     for t, t_next in progress(list(zip(grid, [*grid[1:], -1]))):
         eps = predict_eps(x, t)
         abar_next = schedule.abar(t_next, x)
@@ -65,7 +65,7 @@ def sample_ddim(predict_eps, schedule, x, noise, grid, progress=iter):
 
 
 def sample_dpmpp(predict_eps, schedule, x, noise, grid, progress=iter):
-    """DPM-Solver++(2M), Lu et al. 2022: second order along DDIM's path, at one pass a step.
+    """DPM-Solver++(2M), Lu et al. 2022 (arXiv 2211.01095): second order along DDIM's path.
 
     With a = sqrt(abar), s = sqrt(1 - abar), lambda = log(a / s), h the step in lambda:
 
