@@ -1,5 +1,6 @@
 """What makes passes of the network faster changes no number."""
 
+import contextlib
 import copy
 
 import pytest
@@ -151,3 +152,46 @@ def test_masks_and_angles_are_computed_once_for_each_length():
     model = faster(small_model())
     assert model.mask(9) is model.mask(9) and model.angles(9) is model.angles(9)
     assert torch.equal(model.mask(9), causal_mask(9)) and model.mask(5).shape == (5, 5)
+
+
+MASKED = "001000100"
+
+
+class Graph:
+    """Stands in for torch.cuda.CUDAGraph: what it reads stays where it was when recorded."""
+
+    replayed = None  # fast.Replayed
+
+    def __init__(self):
+        self.read = [once.half for once in self.replayed.onces]
+
+    def replay(self):
+        """The recorded pass again, which reads and writes the same memory."""
+        owner = self.replayed
+        assert all(once.half is half for once, half in zip(owner.onces, self.read))
+        owner.eps.copy_(owner.denoise(owner.x_t, owner.t, owner.condition))
+
+
+@many
+def test_a_recorded_pass_follows_clip_step_shape_and_mask(name, monkeypatch):
+    """The bookkeeping of fast.Replayed, without a GPU; tests/test_gpu.py needs one."""
+    model = small_model(RECIPES[name])
+    quick, (x_t, t, speech), other = copy.deepcopy(model), inputs(), inputs(seed=2)[2]
+    fast.prepare(quick, fast.Replayed, compiled=True)  # as on a GPU: no step is remembered
+    monkeypatch.setattr(Graph, "replayed", quick.denoise)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph: contextlib.nullcontext())
+    conditions = [quick.encode_speech(s) for s in (speech, other, other[:, :5])]
+    steps, recorded = (t[:1], torch.tensor([700])), []
+    with torch.no_grad():
+        for clip, step, masked in zip(
+            (0, 0, 1, 0, 2, 2, 1, 1, 0), (0, 1, 1, 0, 0, 1, 0, 1, 1), MASKED
+        ):
+            condition, frames = conditions[clip], conditions[clip].shape[1]
+            mask = causal_mask(frames) if masked == "1" else None
+            ours = quick.denoise(x_t[:, :frames], steps[step], condition, mask).clone()
+            theirs = model.denoise(x_t[:, :frames], steps[step], condition, mask)
+            assert same(ours, theirs), (clip, step, masked)
+            recorded.append(quick.denoise.graph)
+    assert recorded[0] is recorded[1]  # another step: nothing is recorded anew
+    assert recorded[0] is not recorded[4] and recorded[4] is recorded[5]  # another length
