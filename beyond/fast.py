@@ -227,10 +227,10 @@ def for_sampling(model, device, precision="auto", compile=False):
     if precision == "bfloat16" or (precision == "auto" and wide and has_bf16(device)):
         in_bfloat16(model)
     model.eval().to(device)
-    # Both are asked for at each of the steps, and are the same each time
-    model.mask, model.angles = (functools.lru_cache(2)(f) for f in (model.mask, model.angles))
     if compile:
         model.denoise = compile_or_refuse(model.denoise, device)
+    else:  # asked for at each step, and the same each time; a compiled pass would break there
+        model.mask, model.angles = (functools.lru_cache(2)(f) for f in (model.mask, model.angles))
     on_gpu = torch.device(device).type == "cuda"
     prepare(model, Replayed if on_gpu else Prepared, compiled=compile)
 
