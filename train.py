@@ -68,7 +68,7 @@ class Settings:
     wavlm_checkpoint: str = setting("", "WavLM Base+: torchaudio's, Microsoft's, Hugging Face's")
     cache: str = setting(CACHE, "folder that keeps WavLM's features from run to run")
     steps: int = setting(3600, "optimiser steps (paper: 400 epochs)", least=1)
-    batch: int = setting(8, "windows a step (paper: 36); small batches: more steps", least=1)
+    batch: int = setting(8, "windows a step (paper: 36); many small steps suit a CPU", least=1)
     window: int = setting(160, "frames a window: 8 s, two phrases (paper: 400)", least=1)
     lr: float = setting(1e-3, "peak learning rate (paper: 2e-4)", least=1e-12, most=1)
     warmup: int = setting(200, "steps while the learning rate rises (paper: 1000)", least=0)

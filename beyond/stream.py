@@ -33,6 +33,8 @@ from beyond.samplers import (
 from diffmotion import Identity, rotary_angles
 from tools import CheckpointError
 
+# Frames that a model without a window can make: 10 minutes. Its mask grows with their square
+LONGEST = 12_000
 NO_SPEECH = "there is no speech to gesture to: not one frame came"
 
 
@@ -299,6 +301,11 @@ def generate_long(model, schedule, speech, segment=None, **settings):
     if speech.shape[1] == 0:
         raise ValueError(NO_SPEECH)
     own, window = segment_of(model), window_of(model)
+    if window is None and speech.shape[1] > LONGEST:
+        raise CheckpointError(
+            f"this model sees back to the first frame, and can make {LONGEST} frames at most; "
+            "cut the recording, or train a model with the departure 'window'"
+        )
     segment = segment or own
     chunk = None if window is None else max(1, 4 * window // segment) * segment
     if segment == own and (chunk is None or speech.shape[1] <= chunk):

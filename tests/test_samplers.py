@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_models import inputs, small_model, small_ours
 
+from beyond import stream
 from beyond.samplers import (
     SAMPLERS,
     FrameNoise,
@@ -16,6 +17,7 @@ from beyond.samplers import (
 )
 from beyond.stream import generate_by_recipe, generate_long, generate_stream
 from diffmotion import NoiseSchedule, generate
+from tools import CheckpointError
 
 
 @pytest.fixture(autouse=True)
@@ -319,3 +321,21 @@ def test_speech_without_a_frame_is_refused():
     for speech in (torch.zeros(1, 0, 5), iter([]), iter([torch.zeros(1, 0, 5)])):
         with pytest.raises(ValueError, match="no speech"):
             list(generate_stream(model, model.schedule, speech, steps=2, chunk=4))
+    with pytest.raises(ValueError, match="no speech"):
+        generate_long(model, model.schedule, torch.zeros(1, 0, 5), sampler="dpmpp", steps=2)
+
+
+def test_a_model_without_a_window_refuses_what_would_not_fit(monkeypatch):
+    model = small_model()
+    how = dict(sampler="dpmpp", steps=2)
+    assert generate_long(model, model.schedule, inputs()[2], **how).shape == (2, 9, 6)
+    monkeypatch.setattr(stream, "LONGEST", 8)
+    with pytest.raises(CheckpointError, match="8 frames at most; cut the recording"):
+        generate_long(model, model.schedule, inputs()[2], **how)
+
+
+def test_another_schedule_than_the_models_is_refused():
+    model, other = small_model(small_ours()), NoiseSchedule(500)
+    for make in (generate_long, generate_whole, lambda *a, **k: list(generate_stream(*a, **k))):
+        with pytest.raises(ValueError, match="another schedule"):
+            make(model, other, inputs()[2], sampler="dpmpp", steps=2)
