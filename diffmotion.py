@@ -126,9 +126,7 @@ def rotary_angles(positions, head_dim):
     half = head_dim // 2
     # Formed in float64: at frame 72,000, an hour of motion, float32 would be 0.004 rad out
     exponent = torch.arange(half, device=positions.device, dtype=torch.float64) / half
-    angle = (
-        positions.double()[:, None, None] * 10000**-exponent
-    )  # [F, 1 for all heads, head_dim / 2]
+    angle = positions.double()[:, None, None] * 10000**-exponent  # [F, 1, head_dim / 2]
     return torch.stack([angle.cos(), angle.sin()]).float()  # [2, F, 1, head_dim / 2]
 
 
@@ -378,7 +376,7 @@ class Recipe:
     loss: Callable = equal_weight  # (schedule, t, squared error) -> weighted error
     optimiser: Callable = adamw  # (model, lr) -> optimiser
     learning_rate: Callable = linear_warmup  # (step, warmup, steps) -> share of the peak
-    hop: float = 0.5  # windows start every half window (the authors')
+    hop: float = 0.5  # from one window's start to the next, in windows (the authors')
     ema: float = 0.0  # decay of averaged weights; 0 keeps the last weights
     openings: float = 0.0  # share of windows that are made to begin where a take begins
     noisy: float = 0.0  # share of windows with noise added to their speech

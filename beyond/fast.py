@@ -1,6 +1,7 @@
-"""The same numbers sooner: what a pass of the network can do without, and bfloat16.
+"""The same motion sooner: what a pass of the network can do without, and bfloat16.
 
-Nothing here changes what is computed. Objects stand in the places of the network's own methods:
+Only bfloat16 changes numbers, by its rounding. Objects stand in the places of the network's own
+methods:
 
     MatrixProduct   a convolution as one matrix product
     ByHand          attention in bfloat16 on a CPU as two matrix products

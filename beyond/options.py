@@ -71,6 +71,7 @@ def refuse_odd(parser, args):
 def settings_of(args, generator):
     """How to sample: what the command line says, else what the model's recipe says."""
     recipe, sampler = generator.model.recipe, args.sampler or generator.model.recipe.sampler
+    # The paper's 1000 steps are DDPM's: another sampler in its place needs only ten
     usual = recipe.steps if sampler == recipe.sampler or recipe.steps < 1000 else 10
     steps = args.steps or min(usual, generator.schedule.num_steps)
     if steps > generator.schedule.num_steps:

@@ -154,7 +154,7 @@ def conditions(model, pieces, fill):
 
 
 def in_chunks(pieces, chunk):
-    """Consecutive pieces [B, n_i, D] -> the same frames as chunks [B, chunk, D]."""
+    """Pieces [B, n_i, D] -> the same frames as [B, chunk, D]; the last may be shorter."""
     held = None
     for piece in pieces:
         held = piece if held is None else torch.cat([held, piece], dim=1)  # [B, held, D]
@@ -231,7 +231,7 @@ def generate_stream(
         yield poses[:, : F - max(0, start - heard)]  # without what filled the last segment
 
 
-def motions(generator, pieces, chunk, segment=None, **settings):
+def motions(generator, pieces, chunk, **settings):
     """Pieces of speech features [n, L S] -> Motions of `chunk` frames, each going on from the last.
 
     generator: sample.Generator. The first Motion is shorter by the warm-up frames, which are made
