@@ -2,11 +2,11 @@
 
 Reading order
     skeleton               joints and bones
-    through, wander        smooth paths
-    hand_plan              when a hand is lifted, and how far
+    wander, smooth         paths
     look_along, two_bones  inverse kinematics of a limb
     gesture                the whole body, from move_trunk, move_arm and move_leg
 
+What hands, head and feet intend is planned in puppet_gesture.py; here the joints carry it out.
 `who` is a recordings.puppet.Speaker, `phrases` are those of puppet_voice.script. Random numbers are
 drawn in a fixed order: to reorder the draws would change every corpus.
 """
@@ -15,9 +15,9 @@ import numpy as np
 
 from body.motion import Motion
 from body.rotations import euler_to_matrix, turn_about_y
+from recordings.puppet_gesture import follow, plan
 
 FPS = 30  # not the model's 20: the puppet is resampled as real recordings are
-HALF_STROKE = 0.12  # s: a stroke takes 0.24 s, fastest half-way, which is on the stress
 SIDES = (("Left", 1), ("Right", -1))  # and the sign of the side's x
 
 # name, parent, offset in cm at rest (a T-pose, 1.7 m tall); names as in ZEGGS and BEAT
@@ -35,6 +35,9 @@ _SIDE = [  # of the left; the right's x is mirrored
     ("Arm",      "Shoulder", (13, 1, -2)),
     ("ForeArm",  "Arm",      (28, 0, 0)),
     ("Hand",     "ForeArm",  (25, 0, 0)),
+    ("HandThumb1",  "Hand",  (3, -1.5, 3)),
+    ("HandIndex1",  "Hand",  (9, 0, 2.5)),
+    ("HandMiddle1", "Hand",  (9, 0, -0.5)),  # it stands for the other fingers
     ("UpLeg",    "Hips",     (9, -2, 0)),
     ("Leg",      "UpLeg",    (0, -42, 0)),
     ("Foot",     "Leg",      (0, -41, 0)),
@@ -42,36 +45,35 @@ _SIDE = [  # of the left; the right's x is mirrored
 ]
 _ENDS = {
     "Head":         (0, 17, 1),
-    "LeftHand":     (17, 0, 0),
-    "RightHand":    (-17, 0, 0),
+    "LeftHandThumb1":   (4.5, -1, 3),
+    "RightHandThumb1":  (-4.5, -1, 3),
+    "LeftHandIndex1":   (8, 0, 0.5),
+    "RightHandIndex1":  (-8, 0, 0.5),
+    "LeftHandMiddle1":  (9, 0, -0.5),
+    "RightHandMiddle1": (-9, 0, -0.5),
     "LeftToeBase":  (0, -1, 7),
     "RightToeBase": (0, -1, 7),
 }
 # fmt: on
 UPPER_ARM, FOREARM, THIGH, SHIN = 28, 25, 42, 41  # cm, as in the table
+ANKLE = 9.0  # cm: its height on the ground
 
 
-def skeleton(arms=1.0, legs=1.0):
-    """The puppet's (names [22], parents [22], offsets [22, 3] in cm).
-
-    arms, legs: their lengths, times the usual ones.
-    """
+def skeleton():
+    """The puppet's (names [28], parents [28], offsets [28, 3] in cm)."""
     rows = list(_CENTRE)
-    rows[0] = ("Hips", None, (0, 93 - (THIGH + SHIN) * (1 - legs), 0))
-    longer = dict(ForeArm=arms, Hand=arms, Leg=legs, Foot=legs)
     for side, sign in SIDES:
         for name, parent, (x, y, z) in _SIDE:
             parent = parent if parent in ("Spine2", "Hips") else side + parent
-            offset = np.array([sign * x, y, z]) * longer.get(name, 1.0)
-            rows.append((side + name, parent, tuple(offset)))
+            rows.append((side + name, parent, (sign * x, y, z)))
     names = [name for name, _, _ in rows]
     parents = [-1 if parent is None else names.index(parent) for _, parent, _ in rows]
     return names, np.array(parents), np.array([offset for _, _, offset in rows], float)
 
 
-def resting(frames, arms, legs):
+def resting(frames):
     """The body in its T-pose for so many frames -> Motion at FPS."""
-    names, parents, offsets = skeleton(arms, legs)
+    names, parents, offsets = skeleton()
     rotate = ("Zrotation", "Yrotation", "Xrotation")
     move = ("Xposition", "Yposition", "Zposition")
     channels = [move + rotate] + [rotate] * (len(names) - 1)
@@ -82,21 +84,12 @@ def resting(frames, arms, legs):
 
 
 # ------------------------------------------------------------------------------------------------
-# Smooth paths
+# Paths
 # ------------------------------------------------------------------------------------------------
-def through(times, keys):
-    """A smooth path through keys [(time, value)], at `times` [F] -> [F] or [F, 3].
-
-    Minimum jerk from each key to the next (Flash and Hogan 1985): as u goes from 0 to 1, the value
-    goes as 10 u^3 - 15 u^4 + 6 u^5. It is at rest at both ends and fastest half-way.
-    """
-    key_times = np.array([time for time, _ in keys])
-    values = np.array([value for _, value in keys], float)
-    n = np.clip(np.searchsorted(key_times, times, side="right") - 1, 0, len(keys) - 2)
-    u = np.clip((times - key_times[n]) / (key_times[n + 1] - key_times[n]), 0, 1)
-    u = u**3 * (10 - 15 * u + 6 * u**2)
-    u = u.reshape(u.shape + (1,) * (values.ndim - 1))
-    return values[n] + u * (values[n + 1] - values[n])
+def smooth(path):
+    """A path [F, n] without its corners: a binomial window of five frames, 35 ms wide."""
+    padded = np.pad(path, ((2, 2), (0, 0)), mode="edge")  # [F + 4, n]
+    return sum(w * padded[k : k + len(path)] for k, w in enumerate((1, 4, 6, 4, 1))) / 16
 
 
 def wander(times, rng, period, size):
@@ -109,53 +102,6 @@ def wander(times, rng, period, size):
         for _ in range(4)
     ]
     return size * sum(waves) / np.sqrt(2)
-
-
-# ------------------------------------------------------------------------------------------------
-# When a hand is lifted
-# ------------------------------------------------------------------------------------------------
-def hand_plan(phrases, side, size, seconds):
-    """When the `side` hand is lifted and how far -> (raised, lift), lists of (time, value).
-
-    raised: from 0, at rest, to 1, in gesture space. lift: cm above that; `size` is a full stroke.
-
-    In a phrase of its own the hand first comes up to gesture space, in 0.35 s. Then for each
-    stress: up within 0.45 s (preparation), down in 0.24 s with the fastest moment on the stress
-    (stroke). After the phrase it retracts in 1.1 s, slowly enough not to look like a stroke.
-    """
-    raised, lift = [(-1.0, 0.0)], [(-1.0, 0.0)]
-    for n, phrase in enumerate(phrases):
-        stresses = [s for s in phrase["syllables"] if s["stressed"]]
-        if phrase["hand"] != side or not stresses:
-            continue
-        first_top = stresses[0]["peak"] - HALF_STROKE
-        raised += [(first_top - 0.6, raised[-1][1]), (first_top - 0.25, 1.0)]
-        free = lift[-1][0]  # the hand is busy until then
-        for m, s in enumerate(stresses):
-            top, bottom = s["peak"] - HALF_STROKE, s["peak"] + HALF_STROKE
-            height = size * s["loudness"]
-            begin = max(free, top - (0.3 if m == 0 else 0.45))
-            up = max(top - 0.02, begin + 0.1)
-            lift += [(begin, lift[-1][1]), (up, height), (top, height), (bottom, 0.0)]
-            free = bottom
-        last = n + 1 == len(phrases)
-        after = seconds if last else phrases[n + 1]["start"]
-        leave = max(phrase["end"], free + 0.1)
-        goes_on = not last and phrases[n + 1]["hand"] == side
-        if not (goes_on and after - leave < 1.0):  # no rest between two close phrases
-            raised += [(leave, 1.0), (leave + 1.1, 0.0)]
-            lift += [(leave, 0.0)]
-    return rising(raised, seconds), rising(lift, seconds)
-
-
-def rising(keys, seconds):
-    """Keys whose times rise: where a plan overlaps itself, the later intention wins."""
-    kept = []
-    for key in keys + [(seconds + 5.0, keys[-1][1])]:
-        while kept and key[0] <= kept[-1][0] + 1e-3:
-            kept.pop()
-        kept.append(key)
-    return kept
 
 
 # ------------------------------------------------------------------------------------------------
@@ -195,107 +141,206 @@ def inverse(R):
 # ------------------------------------------------------------------------------------------------
 # The whole body
 # ------------------------------------------------------------------------------------------------
-def gesture(who, mood, phrases, seconds, rng, arms=1.0, legs=1.0):
-    """The body's movement to the phrases -> Motion at FPS, frame n at n / FPS seconds.
+def gesture(who, mood, phrases, seconds, rng):
+    """The body's movement to the phrases -> (Motion at FPS, answers).
 
-    mood, seconds: as for puppet_voice.script. arms, legs: as for `skeleton`.
+    Frame n is at n / FPS seconds. mood, seconds: as for puppet_voice.script. answers: see
+    puppet_gesture.Plan.
     """
     t = np.arange(int(np.ceil(seconds * FPS))) / FPS  # [F]
-    size = who.stroke * (1.15 if mood == "lively" else 1.0)
-    raised, lift = {}, {}
-    for side, _ in SIDES:
-        raised_keys, lift_keys = hand_plan(phrases, side.lower(), size, seconds)
-        raised[side], lift[side] = through(t, raised_keys), through(t, lift_keys)  # [F] each
-    motion = resting(len(t), arms, legs)
-    towards = raised["Left"] - raised["Right"]  # [F] from -1, right, to 1, left
-    facing = move_trunk(motion, who, phrases, towards, t, rng)
-    rotations, places = (
-        motion.world()
-    )  # [F, J, 3, 3], [F, J, 3] of the trunk, which arms don't move
+    planned = plan(who, mood, phrases, seconds, rng)
+    hands = {side: smooth(follow(t, planned.hands[side.lower()])) for side, _ in SIDES}  # [F, 6]
+    shrug = follow(t, planned.shrugs)[:, 0]  # [F]
+    motion = resting(len(t))
+    ankles, facing = move_hips(motion, planned, t, rng)
+    facing = facing + move_trunk(motion, who, planned, shrug, t, rng)
+    places = {
+        side: wrist_path(hands[side], hands[other], sign, t, rng)
+        for (side, sign), (other, _) in zip(SIDES, SIDES[::-1])
+    }  # [F, 3] seen from the hips
     for side, sign in SIDES:
-        seen = wrist_path(who, sign, raised[side], lift[side], t, rng)
-        wrist = places[:, 0] + (turn_about_y(np.radians(facing)) @ seen[..., None])[..., 0]
-        move_arm(motion, side, sign, wrist, rotations, places, arms)
-        palm = np.radians((sign * (10 * raised[side] - 20))[:, None])  # palms turn up a little
-        motion.rotations[:, motion.names.index(side + "Hand")] = euler_to_matrix(palm, "X")
-        move_leg(motion, side, sign, rotations, places, legs)
-    return motion
+        move_shoulder(motion, side, sign, places[side], shrug)
+    rotations, joints = motion.world()  # [F, J, 3, 3], [F, J, 3]; what follows moves none of them
+    front = turn_about_y(np.radians(facing))  # [F, 3, 3]
+    spine = joints[:, motion.names.index("Neck")] - joints[:, 0]  # [F, 3]
+    leaning = spine * (1, 0, 1) / spine[:, 1:2]  # [F, 3] cm over the ground for each cm of height
+    for side, sign in SIDES:
+        wrist = joints[:, 0] + (front @ places[side][..., None])[..., 0]  # [F, 3]
+        wrist += leaning * places[side][:, 1:2]  # hands go with the trunk that leans
+        move_arm(motion, side, sign, wrist, hands[side][:, 3], rotations, joints)
+        move_hand(motion, side, sign, places[side], hands[side])
+        move_leg(motion, side, sign, *ankles[side], rotations, joints)
+    return motion, planned.answers
 
 
-def move_trunk(motion, who, phrases, towards, t, rng):
-    """Trunk and head, in place -> the way the upper body faces [F], degrees from +Z to +X.
+def turn(motion, name, x=0.0, y=0.0, z=0.0):
+    """Give a joint its rotation, in place: degrees [F] about Z first, then X, then Y."""
+    angles = np.stack(np.broadcast_arrays(y, x, z, np.zeros(len(motion)))[:3], axis=-1)  # [F, 3]
+    motion.rotations[:, motion.names.index(name)] = euler_to_matrix(np.radians(angles), "YXZ")
 
-    Sway, the speaker's lean, a turn towards the hand that speaks, and a nod with each stroke. The
-    weight goes to the side of that hand: one sees by the whole body which hand it will be.
+
+# ------------------------------------------------------------------------------------------------
+# Hips and trunk
+# ------------------------------------------------------------------------------------------------
+def move_hips(motion, planned, t, rng):
+    """Place and turn the hips over the feet, in place -> (ankles, facing [F] in degrees).
+
+    ankles: {side: (places [F, 3], directions [F] in degrees, pitch [F] in degrees)}. The hips are
+    as high as the nearly straight leg that bears the weight allows.
+    """
+    ankles, feet = {}, {}
+    for side, _ in SIDES:
+        path = follow(t, planned.feet[side.lower()])  # [F, 3]: x, z, direction
+        lift, pitch = np.zeros(len(t)), np.zeros(len(t))
+        for start, end, which in planned.steps:
+            if which == side.lower():
+                u = np.clip((t - start) / (end - start), 0, 1)
+                lift += 5.5 * np.sin(np.pi * u) ** 2
+                pitch += 24 * np.sin(np.pi * u) ** 2 * (1 - u)
+        feet[side] = path
+        ankles[side] = np.stack([path[:, 0], ANKLE + lift, path[:, 1]], axis=1), path[:, 2], pitch
+    weight = smooth(follow(t, planned.weight))[:, 0]  # [F] -1 right .. 1 left
+    left, right = feet["Left"], feet["Right"]
+    share = 0.5 + 0.32 * weight  # of the way from the right foot to the left
+    middle = right + share[:, None] * (left - right)  # [F, 3]
+    facing = (left[:, 2] + right[:, 2]) / 2
+    sway_x, sway_z = wander(t, rng, 7, 0.9), wander(t, rng, 9, 0.9)  # cm
+    facing = facing + wander(t, rng, 8, 1.8)  # degrees
+    turn(motion, "Hips", x=wander(t, rng, 9, 0.8), y=facing, z=3.2 * weight)
+    R = motion.rotations[:, 0]  # [F, 3, 3]
+    place = np.stack([middle[:, 0] + sway_x, np.zeros(len(t)), middle[:, 1] + 2.5 + sway_z], axis=1)
+    allowed = []
+    for side, sign in SIDES:
+        hip = place + R @ np.array([sign * 9.0, -2.0, 0.0])  # [F, 3] with the hips at height 0
+        across = np.square((hip - ankles[side][0])[:, [0, 2]]).sum(axis=1)  # [F]
+        reach = np.sqrt(np.maximum((0.993 * (THIGH + SHIN)) ** 2 - across, 1))
+        allowed.append(ankles[side][0][:, 1] + reach - hip[:, 1])
+    place[:, 1] = -0.8 * np.logaddexp(-allowed[0] / 0.8, -allowed[1] / 0.8)  # a soft minimum
+    motion.positions[:, 0] = place
+    return ankles, facing
+
+
+def move_trunk(motion, who, planned, shrug, t, rng):
+    """Spine, neck and head, in place -> how far the chest is turned [F], degrees to the left.
+
+    The trunk leans as the speaker does, as drawn for the phrase, and a little with each stroke; it
+    balances the hips. The head looks somewhere else in each phrase, nods with the strokes, and
+    tilts in a shrug.
     """
     nod = np.zeros(len(t))  # [F] degrees
-    for s in [s for p in phrases for s in p["syllables"] if s["stressed"]]:
-        nod += 9 * s["loudness"] * np.exp(-0.5 * ((t - s["peak"] - 0.05) / 0.1) ** 2)
-    sway_x = wander(t, rng, 7, 1.0) + 3.5 * towards  # cm
-    sway_z = wander(t, rng, 9, 0.8)
-    turn = wander(t, rng, 8, 1.5) - 5 * towards  # degrees
+    for s in [s for phrase in planned.phrases for s in phrase["stresses"]]:
+        nod += s["loudness"] * np.exp(-0.5 * ((t - s["peak"] - 0.05) / 0.1) ** 2)
+    lean, twist = smooth(follow(t, planned.trunk)).T  # [F] each, degrees
+    gaze, tilt, down = smooth(follow(t, planned.head)).T
+    weight = smooth(follow(t, planned.weight))[:, 0]
     breath = np.sin(2 * np.pi * (t / rng.uniform(3.2, 4.5) + rng.random()))
-    motion.positions[:, 0] += np.stack([sway_x, -0.3 + 0.15 * breath, sway_z], axis=-1)
-
-    nothing, spine_x = np.zeros(len(t)), who.lean / 3 + 0.12 * nod + 0.3 * breath
-    spine = (spine_x, 3 * towards, 0.4 * sway_x)
-    degrees = {  # about X (forward), Y (left), Z
-        "Hips": (nothing, turn, -0.6 * sway_x),
-        "Spine": spine,
-        "Spine1": spine,
-        "Spine2": spine,
-        "Neck": (-0.4 * who.lean + 0.4 * nod, nothing, nothing),
-        "Head": (
-            -0.4 * who.lean + 0.6 * nod + wander(t, rng, 5, 1.5),
-            -4 * towards + wander(t, rng, 6, 4),
-            wander(t, rng, 7, 1.5),
-        ),
-    }
-    for name, (x, y, z) in degrees.items():
-        R = euler_to_matrix(np.radians(np.stack([y, x, z], axis=-1)), "YXZ")  # [F, 3, 3]
-        motion.rotations[:, motion.names.index(name)] = R
-    return turn + 6 * towards
+    bow = 0.5 * who.lean + lean + wander(t, rng, 8, 2.4) + 1.2 * nod + 0.5 * breath - 1.5 * shrug
+    side = -2.2 * weight + wander(t, rng, 7, 3.2)
+    twist = twist + wander(t, rng, 6, 1.5)
+    for name in ("Spine", "Spine1", "Spine2"):
+        turn(motion, name, x=bow / 3, y=twist / 3, z=side / 3)
+    level = 0.5 * who.lean + lean  # the eyes stay level
+    turn(motion, "Neck", x=0.5 * down - 0.4 * level + 3.5 * nod, y=0.4 * gaze, z=0.5 * tilt)
+    turn(
+        motion,
+        "Head",
+        x=0.7 * down - 0.4 * level + 7 * nod + wander(t, rng, 5, 6),
+        y=0.6 * gaze - 0.5 * twist + wander(t, rng, 6, 6),
+        z=0.8 * tilt - 0.5 * side + wander(t, rng, 7, 4),
+    )
+    return twist
 
 
-def wrist_path(who, sign, raised, lift, t, rng):
-    """Where the wrist should be, [F, 3] in cm, seen from the hips: rest, gesture space, strokes."""
-    stray = [wander(t, rng, 3, 1.0), wander(t, rng, 4, 1.0), wander(t, rng, 3, 1.0)]
-    rest = np.array([sign * who.spread, 2.0, 14.0])
-    space = np.array([sign * (who.spread + 2.0), 20.0, 30.0])
-    up = np.array([sign * 0.25, 1.0, 0.1])  # up and out
-    moved = rest + raised[:, None] * (space - rest) + lift[:, None] * up
-    return moved + np.stack(stray, axis=-1)
+# ------------------------------------------------------------------------------------------------
+# Arms
+# ------------------------------------------------------------------------------------------------
+def wrist_path(hand, other, sign, t, rng):
+    """Where the wrist should be, [F, 3] in cm, seen from the hips (x to the left, y up, z ahead).
+
+    hand, other [F, 6]: the keys' values of this hand and of the other one. What one hand does, the
+    other does too, very little; and no hand is ever quite still.
+    """
+    stray = np.stack([wander(t, rng, 3, 1.1), wander(t, rng, 4, 1.1), wander(t, rng, 3, 1.1)], 1)
+    along = other[:, :3] - other[:, :3].mean(axis=0)
+    place = hand[:, :3] + 0.06 * along + stray
+    place = outside(place * (sign, 1, 1))
+    return within_reach(place, np.array([sign * 17.0, 51.0, 1.0]))
 
 
-def move_arm(motion, side, sign, wrist, rotations, places, arms):
+def outside(place):
+    """Wrist places [F, 3] pushed out of the trunk: an upright ellipse, with room for a hand."""
+    half = np.array([22.0, 19.0])  # cm to the side, to the front
+    x, y, z = place.T
+    inside = np.sqrt((x / half[0]) ** 2 + (z / half[1]) ** 2)  # below 1: in the trunk
+    push = np.maximum(inside, 1.0) / np.maximum(inside, 1e-6)
+    return np.stack([x * push, y, z * push], axis=1)
+
+
+def within_reach(place, shoulder):
+    """Places [F, 3] drawn in softly to at most 51 cm from the shoulder: no elbow ever snaps."""
+    away = place - shoulder
+    distance = np.linalg.norm(away, axis=1, keepdims=True)  # [F, 1]
+    soft = np.where(distance > 44, 44 + 7 * np.tanh((distance - 44) / 9), distance)
+    return shoulder + away * soft / distance
+
+
+def move_shoulder(motion, side, sign, place, shrug):
+    """Raise the shoulder in a shrug and with a high hand, and bring it forward with the hand."""
+    raised = 0.16 * np.maximum(0, place[:, 1] - 12) + 15 * shrug  # degrees
+    forward = 0.22 * np.maximum(0, place[:, 2] - 15)
+    turn(motion, side + "Shoulder", y=-sign * forward, z=sign * raised)
+
+
+def move_arm(motion, side, sign, wrist, roll, rotations, joints):
     """Turn upper arm and forearm, in place, so that the wrist is at `wrist` [F, 3].
 
-    rotations, places: of all joints in the world, with the trunk as it will be.
+    roll [F]: of the palm, in degrees; half of it is the forearm's. rotations, joints: of the world,
+    with the trunk as it will be.
     """
     own, elder = motion.names.index(side + "Arm"), motion.names.index(side + "Shoulder")
-    chest, shoulder = rotations[:, motion.names.index("Spine2")], places[:, own]
-    pole = chest @ np.array([sign * 0.7, -0.6, -0.5])  # elbows point out, down and back
-    elbow, wrist = two_bones(shoulder, wrist, pole, UPPER_ARM * arms, FOREARM * arms)
+    chest, shoulder = rotations[:, motion.names.index("Spine2")], joints[:, own]
+    pole = chest @ np.array([sign * 0.5, -0.8, -0.35])  # elbows point down, out and back
+    elbow, wrist = two_bones(shoulder, wrist, pole, UPPER_ARM, FOREARM)
     # An arm bone rests along +-X. Its second axis is the elbow's hinge, the same for both bones.
     at_rest = look_along(np.array([[sign, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0]]))
     hinge = np.cross(wrist - shoulder, elbow - shoulder) * sign
     upper = look_along(elbow - shoulder, hinge) @ inverse(at_rest)
     lower = look_along(wrist - elbow, hinge) @ inverse(at_rest)
+    twist = euler_to_matrix(np.radians(roll / 2)[:, None], "X")
     motion.rotations[:, own] = inverse(rotations[:, elder]) @ upper
-    motion.rotations[:, motion.names.index(side + "ForeArm")] = inverse(upper) @ lower
+    motion.rotations[:, motion.names.index(side + "ForeArm")] = inverse(upper) @ lower @ twist
 
 
-def move_leg(motion, side, sign, rotations, places, legs):
-    """Turn thigh, shin and foot, in place: feet stay where they stand, knees take up the sway."""
+def move_hand(motion, side, sign, place, hand):
+    """Turn palm and fingers, in place. A hand that goes up hangs, one that goes down trails."""
+    roll, curl, index = hand[:, 3], hand[:, 4], hand[:, 5]  # [F] degrees
+    rising = np.gradient(place[:, 1]) * FPS  # [F] cm/s
+    bend = 6 + 20 * np.tanh(smooth(rising[:, None])[:, 0] / 90)  # degrees towards the palm
+    R = euler_to_matrix(np.radians(np.stack([roll / 2, -sign * bend], axis=-1)), "XZ")
+    motion.rotations[:, motion.names.index(side + "Hand")] = R
+    turn(motion, side + "HandMiddle1", z=-sign * curl)
+    turn(motion, side + "HandIndex1", z=-sign * index)
+    turn(motion, side + "HandThumb1", z=-sign * 0.4 * curl)
+
+
+# ------------------------------------------------------------------------------------------------
+# Legs
+# ------------------------------------------------------------------------------------------------
+def move_leg(motion, side, sign, ankle, direction, pitch, rotations, joints):
+    """Turn thigh, shin and foot, in place, so that the ankle is at `ankle` [F, 3].
+
+    direction, pitch [F]: of the foot, in degrees to the left and downwards. Feet stay where they
+    stand; knees take up the sway.
+    """
     upleg, leg, foot = (motion.names.index(side + name) for name in ("UpLeg", "Leg", "Foot"))
-    F = len(motion)
-    hip, ankle = places[:, upleg], np.tile([sign * 12.0, 9.0, -2.0], (F, 1))
-    pole = np.tile([sign * 0.15, 0.0, 1.0], (F, 1))
-    knee, ankle = two_bones(hip, ankle, pole, THIGH * legs, SHIN * legs)
-    forward = np.tile([sign * 0.2, 0.0, 1.0], (F, 1))
+    hip, front = joints[:, upleg], turn_about_y(np.radians(direction))
+    forward = front @ np.array([0.0, 0.0, 1.0])  # [F, 3]
+    knee, ankle = two_bones(hip, ankle, forward, THIGH, SHIN)
     at_rest = look_along(np.array([[0.0, -1.0, 0.0]]), np.array([[0.0, 0.0, 1.0]]))
     thigh = look_along(knee - hip, forward) @ inverse(at_rest)
     shin = look_along(ankle - knee, forward) @ inverse(at_rest)
     motion.rotations[:, upleg] = inverse(rotations[:, 0]) @ thigh
     motion.rotations[:, leg] = inverse(thigh) @ shin
-    motion.rotations[:, foot] = inverse(shin) @ turn_about_y(np.full(F, sign * 0.2))
+    flat = front @ euler_to_matrix(np.radians(pitch)[:, None], "X")
+    motion.rotations[:, foot] = inverse(shin) @ flat
+    turn(motion, side + "ToeBase", x=-0.6 * pitch)
