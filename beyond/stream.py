@@ -30,6 +30,7 @@ from beyond.samplers import (
     sampler_of,
     with_warmup,
 )
+from body.feet import plant
 from diffmotion import Identity, rotary_angles
 from tools import CheckpointError
 
@@ -251,7 +252,7 @@ def motions(generator, pieces, chunk, **settings):
         for n, piece in enumerate(generator.standardised(pieces)):  # [1, n, S]
             yield piece if n else with_warmup(piece, recipe.warmup_frames)
 
-    start, warm = None, recipe.warmup_frames
+    start, feet, warm = None, [], recipe.warmup_frames
     settings = dict(chunk=chunk, segment=segment) | settings
     for poses in generate_stream(model, generator.schedule, speech(), **settings):
         pose = finite(poses)[0, warm:].float().cpu().numpy()  # [chunk, P]
@@ -259,7 +260,7 @@ def motions(generator, pieces, chunk, **settings):
         if len(pose):
             motion = codec.decode(pose, start)
             start = codec.end_of(pose, motion, start)
-            yield motion
+            yield plant(motion, feet)
 
 
 def generate_by_recipe(model, schedule, speech, **settings):

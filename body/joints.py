@@ -289,6 +289,19 @@ def _limb(motion, side, stems):
     return path[1], path[0], end
 
 
+def legs_of(motion):
+    """((hip, knee, ankle) of the left leg, of the right leg); None where a leg or a bone lacks."""
+    try:
+        legs = [_limb(motion, side, "foot|ankle") for side in ("left", "right")]
+    except BvhError:
+        return None
+    p = replace(motion, rotations=motion.rotations[:1], positions=motion.positions[:1])
+    p = p.joint_positions()[0]  # [J, 3]
+    bones = [np.linalg.norm(np.diff(p[list(leg)], axis=0), axis=1) for leg in legs]
+    rooted = all(leg[0] > 0 for leg in legs)
+    return tuple(legs) if rooted and np.min(bones) > 0 else None
+
+
 def _meeting(motion, limbs):
     """The lowest joint above both limbs."""
     left, right = (above(motion, limb[0]) for limb in limbs)

@@ -1,7 +1,7 @@
 """Pose features: Motion <-> the standardised vectors that the diffusion model learns.
 
-In reading order: PoseCodec with its two directions, encode and decode; then fit, which measures
-the training set, step by step; then what is small.
+In reading order: PoseCodec with its two directions, encode and decode; the root over the ground, in
+two ways; then fit, which measures the training set, step by step; then what is small.
 """
 
 import numpy as np
@@ -15,21 +15,30 @@ from body.rotations import exp_to_matrix, matrix_to_exp, mean_rotation, turn_abo
 CONSTANT_ANGLE = 1e-3  # radians: 0.06 degrees
 CONSTANT_LENGTH = 1e-4  # body heights: 0.2 mm
 
+# A root that in no take leaves these bounds stays: its columns hold places, not steps.
+# A talker who shifts weight and steps keeps well within them; a walk across a room does not
+STAYS_WITHIN = 1.0  # body heights, from the take's mean place
+FACES_WITHIN = np.pi / 3  # radians, from the take's mean facing
+
 # Columns of the features, of which there are 7 + 6 (J - 1)
-STEP, TURN, HEIGHT, ROTATIONS = slice(0, 2), 2, 3, 4  # the rotations begin at 4, joint by joint
+GROUND = slice(0, 3)  # the root over the ground: x, z, facing
+HEIGHT, ROTATIONS = 3, 4  # the rotations begin at 4, joint by joint
 
 
 class PoseCodec:
     """Motion <-> standardised pose features [F, pose_dim] at `fps` frames a second.
 
     The columns for J joints, of which joint 0 is the root; those that never vary are dropped:
-        0:2    the root's step over the ground since the last frame, seen from the last facing
-        2      change of the facing since the last frame, radians
+        0:3    the root over the ground, if it stays: its place seen from the take's mean place and
+               mean facing, and its facing seen from the mean facing (radians). If it walks or turns
+               round in any training take: its step and change of facing since the last frame, seen
+               from the last facing
         3      the root's height
         4:7    the root's rotation without the facing, exponential map
         then   3 a joint: its rotation, exponential map
         then   3 a joint: its position in the parent's frame (constant in most files)
-    Steps and changes instead of places: a gesture is the same wherever one stands and faces.
+    Either way a gesture is the same wherever one stands and faces. Steps have to be summed up, and
+    their errors with them, so the body drifts away within minutes; places need no sum.
 
     Rotations are measured from each joint's mean: log(R_mean^T R). An exponential map jumps where
     the angle passes 180 degrees; seen from the mean, no human joint gets there in any rest pose.
@@ -52,6 +61,7 @@ class PoseCodec:
         self.mean_rotations = np.array(state["mean_rotations"])  # [J, 3, 3]
         self.forward = np.array(state["forward"])  # [3] in the root's own frame
         self.facing = state["facing"]  # radians
+        self.stays = state.get("root", "steps") == "places"  # older checkpoints don't say: steps
         self.height = state["height"]  # body height in the file's unit
         self.mean, self.std = np.array(state["mean"]), np.array(state["std"])  # [columns]
         self.kept = np.array(state["kept"], dtype=int)  # [pose_dim] the columns that vary
@@ -86,26 +96,34 @@ class PoseCodec:
 
     def _features(self, motion):
         """All columns, not standardised: [F, 7 + 6 (J - 1)]."""
-        root_R, root_p = motion.rotations[:, 0], motion.positions[:, 0]  # [F, 3, 3], [F, 3]
-        heading = np.unwrap(_heading(root_R, self.forward))  # [F]
-        unturn = turn_about_y(-heading)  # [F, 3, 3]
-        step = np.diff(root_p, axis=0, prepend=root_p[:1])  # [F, 3], 0 at the first frame
-        step[1:] = (unturn[:-1] @ step[1:, :, None])[..., 0]  # seen from the last frame's facing
-        turn = np.diff(heading, prepend=heading[:1])  # [F]
+        place, heading = self._path(motion)  # [F, 2], [F]
+        if self.stays:
+            ground = _to_places(place, heading, _middle(place, heading))  # [F, 3]
+        else:
+            ground = _to_steps(place, heading)  # [F, 3]
         R = motion.rotations.copy()  # [F, J, 3, 3]
-        R[:, 0] = unturn @ root_R
+        R[:, 0] = turn_about_y(-heading) @ R[:, 0]
         w = matrix_to_exp(np.swapaxes(self.mean_rotations, -1, -2) @ R)  # [F, J, 3]
         p = motion.positions[:, 1:] - motion.offsets[1:] + self.offsets[1:]  # [F, J - 1, 3]
-        F = len(motion)
+        F, height = len(motion), motion.positions[:, 0, 1:2]
         return np.concatenate(
-            [step[:, [0, 2]], turn[:, None], root_p[:, 1:2], w.reshape(F, -1), p.reshape(F, -1)],
-            axis=1,
+            [ground, height, w.reshape(F, -1), p.reshape(F, -1)], axis=1
         )  # [F, 7 + 6 (J - 1)]
 
+    def _path(self, motion):
+        """The root's place over the ground [F, 2] and its facing [F], radians without jumps."""
+        heading = np.unwrap(_heading(motion.rotations[:, 0], self.forward))
+        return motion.positions[:, 0][:, [0, 2]], heading
+
     def start_of(self, motion):
-        """(x, z, facing) at the first frame, for decode(start=...): features do not hold it."""
-        x, _, z = motion.positions[0, 0]
-        return float(x), float(z), float(_heading(motion.rotations[:1, 0], self.forward)[0])
+        """(x, z, facing) for decode(start=...), which features do not hold.
+
+        The means of the take for a root that stays, else those of its first frame.
+        """
+        place, heading = self._path(resample(motion, self.fps))
+        if self.stays:
+            return _middle(place, heading)
+        return float(place[0, 0]), float(place[0, 1]), float(heading[0])
 
     # --------------------------------------------------------------------------------------------
     # Features -> Motion
@@ -113,21 +131,20 @@ class PoseCodec:
     def decode(self, pose, start=None, body=None):
         """Features [F, pose_dim] -> Motion at self.fps, from `start` = (x, z, facing in radians).
 
-        Without a start the body stands at the origin and faces as the training set does on
-        average. It has the bones of the first training take, or those of `body`, a Motion of the
-        same hierarchy.
+        A root that stays is near `start` all the time; one that walks sets out from there. Without
+        a start the body stands at the origin and faces as the training set does on average. It has
+        the bones of the first training take, or those of `body`, a Motion of the same hierarchy.
+        BvhError if its numbers would not be finite.
         """
         pose = np.asarray(pose, dtype=np.float64)
         features = np.tile(self.mean, (len(pose), 1))  # [F, columns]
         features[:, self.kept] += pose * self.std[self.kept]
+        if not (np.abs(features) < 1e100).all():  # so that sums and squares are finite too
+            raise BvhError("what is to be decoded is not a number, or far too large")
         F, J = len(features), len(self.names)
-        x, z, facing = start or (0.0, 0.0, self.facing)
-        heading = facing + np.cumsum(features[:, TURN])  # [F]
-        last_heading = np.concatenate([[facing], heading[:-1]])  # [F]
-        step = np.stack([features[:, 0], np.zeros(F), features[:, 1]], axis=1)  # [F, 3]
-        step = (turn_about_y(last_heading) @ step[..., None])[..., 0]  # [F, 3] in the world
-        path = np.cumsum(step, axis=0)  # [F, 3]
-        root = np.stack([x + path[:, 0], features[:, HEIGHT], z + path[:, 2]], axis=1)  # [F, 3]
+        from_ground = _from_places if self.stays else _from_steps
+        place, heading = from_ground(features[:, GROUND], start or self._origin())  # [F, 2], [F]
+        root = np.stack([place[:, 0], features[:, HEIGHT], place[:, 1]], axis=1)  # [F, 3]
 
         places = ROTATIONS + 3 * J
         w = features[:, ROTATIONS:places].reshape(F, J, 3)
@@ -144,11 +161,16 @@ class PoseCodec:
 
     def end_of(self, pose, motion, start=None):
         """The `start` for decoding what follows these features; motion = decode(pose, start)."""
-        turns = np.asarray(pose, dtype=np.float64)[:, self.kept == TURN]  # [F, 1] or [F, 0]
-        turned = self.mean[TURN] * len(pose) + self.std[TURN] * turns.sum()
+        start = start or self._origin()
+        if self.stays:
+            return start
+        turns = np.asarray(pose, dtype=np.float64)[:, self.kept == 2]  # [F, 1] or [F, 0]
+        turned = self.mean[2] * len(pose) + self.std[2] * turns.sum()
         x, _, z = motion.positions[-1, 0]
-        facing = self.facing if start is None else start[2]
-        return float(x), float(z), facing + float(turned)
+        return float(x), float(z), start[2] + float(turned)
+
+    def _origin(self):
+        return 0.0, 0.0, self.facing
 
     # --------------------------------------------------------------------------------------------
     # Measuring the training set
@@ -158,7 +180,7 @@ class PoseCodec:
         """Measure the training motions (any rate) -> PoseCodec at `fps`; 20 is the paper's rate.
 
         The motions must have the same joints; the lengths of the bones may differ. `motions` is
-        walked three times, one motion at a time: a sequence that reads from disk needs the memory
+        walked four times, one motion at a time: a sequence that reads from disk needs the memory
         of one.
 
         joints: indices of the joints to learn, None for all; the others keep their mean pose.
@@ -186,6 +208,8 @@ class PoseCodec:
         state["forward"] = forward.tolist()
         state["facing"], means = _facing_and_means(resampled(), forward, pairs, axis)
         state["mean_rotations"] = means.tolist()
+        stay = _all_stay(resampled(), forward, state["height"])
+        state["root"] = "places" if stay else "steps"
 
         columns = 7 + 6 * (J - 1)
         plain = dict(mirror=None, mean=[0.0] * columns, std=[1.0] * columns)
@@ -196,7 +220,7 @@ class PoseCodec:
         mean, squares, low, high = _moments(takes)
         if mirror:
             mean, squares, low, high = _with_mirrored(mean, squares, low, high, pairs, axis)
-        kept = high - low > _constant_below(J, state["height"])  # [columns]
+        kept = high - low > _constant_below(J, state["height"], stay)  # [columns]
         if joints is not None:
             chosen = np.isin(np.arange(J), joints)  # [J]
             if mirror and not np.array_equal(chosen, chosen[pairs]):
@@ -206,13 +230,63 @@ class PoseCodec:
                 )
             kept &= chosen[_joint_of_columns(J)]
             if not chosen[0]:
-                mean[:HEIGHT] = 0  # step and turn: a root that rests does neither
+                mean[GROUND] = 0  # a root that rests neither steps nor turns
         std = np.where(kept, np.sqrt(np.maximum(squares - mean**2, 0)), 1.0)
         state["mean"], state["std"] = (mean + rest).tolist(), std.tolist()
         state["kept"] = np.flatnonzero(kept).tolist()
         return cls(state)
 
 
+# ------------------------------------------------------------------------------------------------
+# The root over the ground: place [F, 2] (x, z) and heading [F] <-> three columns
+# ------------------------------------------------------------------------------------------------
+def _middle(place, heading):
+    """(x, z, facing): the means over a take."""
+    x, z = place.mean(axis=0)
+    return float(x), float(z), float(heading.mean())
+
+
+def _to_places(place, heading, middle):
+    """[F, 3]: the place seen from the middle (x, z, facing), and the facing from its facing."""
+    x, z, facing = middle
+    seen = _turned(place - (x, z), -facing)  # [F, 2]
+    return np.column_stack([seen, heading - facing])
+
+
+def _from_places(ground, middle):
+    """The inverse of _to_places -> place [F, 2], heading [F]."""
+    x, z, facing = middle
+    return _turned(ground[:, :2], facing) + (x, z), ground[:, 2] + facing
+
+
+def _to_steps(place, heading):
+    """[F, 3]: the step since the last frame, seen from the last facing, and the turn since then.
+
+    Both are 0 at the first frame.
+    """
+    step = np.diff(place, axis=0, prepend=place[:1])  # [F, 2]
+    step[1:] = _turned(step[1:], -heading[:-1])
+    return np.column_stack([step, np.diff(heading, prepend=heading[:1])])
+
+
+def _from_steps(ground, start):
+    """The inverse of _to_steps, from the start (x, z, facing) -> place [F, 2], heading [F]."""
+    x, z, facing = start
+    heading = facing + np.cumsum(ground[:, 2])  # [F]
+    last = np.concatenate([[facing], heading[:-1]])  # [F]
+    return (x, z) + np.cumsum(_turned(ground[:, :2], last), axis=0), heading
+
+
+def _turned(place, angle):
+    """Places [F, 2] (x, z) turned about the vertical as turn_about_y does; angle: one or [F]."""
+    x, z = place[:, 0], place[:, 1]
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.stack([cos * x + sin * z, cos * z - sin * x], axis=1)  # [F, 2]
+
+
+# ------------------------------------------------------------------------------------------------
+# Steps of PoseCodec.fit
+# ------------------------------------------------------------------------------------------------
 def _height_and_forward(motions, axis):
     """(mean body height, a level direction [3] in the root's own frame).
 
@@ -253,6 +327,18 @@ def _facing_and_means(motions, forward, pairs, axis):
     return float(np.arctan2(*facing)), means
 
 
+def _all_stay(motions, forward, height):
+    """Does the root, in every motion, stay near its mean place and its mean facing?"""
+    for motion in motions:
+        place = motion.positions[:, 0][:, [0, 2]]  # [F, 2]
+        heading = np.unwrap(_heading(motion.rotations[:, 0], forward))  # [F]
+        away = np.linalg.norm(place - place.mean(axis=0), axis=1).max() / height
+        turned = np.abs(heading - heading.mean()).max()
+        if away > STAYS_WITHIN or turned > FACES_WITHIN:
+            return False
+    return True
+
+
 def _moments(takes):
     """Features [F, columns] take by take -> their mean, mean square, minimum, maximum [columns]."""
     count, total, squares, low, high = 0, 0.0, 0.0, np.inf, -np.inf
@@ -277,13 +363,13 @@ def _with_mirrored(mean, squares, low, high, pairs, axis):
 # ------------------------------------------------------------------------------------------------
 # Columns
 # ------------------------------------------------------------------------------------------------
-def _constant_below(J, height):
+def _constant_below(J, height, stays):
     """A column whose range is at most this is constant: [columns]."""
     places = ROTATIONS + 3 * J
     allowed = np.full(7 + 6 * (J - 1), CONSTANT_ANGLE)
-    allowed[STEP] = allowed[HEIGHT] = allowed[places:] = CONSTANT_LENGTH * height
-    allowed[STEP] /= 100  # steps and turns add up over a take: a slow walk is not constant
-    allowed[TURN] /= 100
+    allowed[:2] = allowed[HEIGHT] = allowed[places:] = CONSTANT_LENGTH * height
+    if not stays:
+        allowed[GROUND] /= 100  # steps and turns add up over a take: a slow walk is not constant
     return allowed
 
 
@@ -305,7 +391,7 @@ def _mirrored_columns(pairs, axis):
     rotations = ROTATIONS + (3 * pairs[:, None] + xyz).ravel()  # [3 J]
     places = ROTATIONS + 3 * J + (3 * (pairs[1:, None] - 1) + xyz).ravel()  # [3 (J - 1)]
     source = np.concatenate([np.arange(4), rotations, places])
-    root = [-1, 1, -1, 1]  # step in x and z, turn, height
+    root = [-1, 1, -1, 1]  # place or step in x and z, facing or turn, height
     return source, np.concatenate([root, np.tile(-across, J), np.tile(across, J - 1)])
 
 

@@ -93,10 +93,10 @@ def walk_there(generator, x0, seed=0):
 def held(codec, pose):
     """Poses, a tensor [F, P] -> Motion that stays where it is.
 
-    Noise in the steps and turns of the root would add up to a wild dance, so these are set to 0.
+    Noise in the root's steps would add up to a wild dance, so its place and facing are held.
     """
     pose = pose.cpu().numpy().astype(np.float64)
-    moves = codec.kept < HEIGHT  # the columns of the root's step and turn
+    moves = codec.kept < HEIGHT  # the columns of the root over the ground
     pose[:, moves] = -(codec.mean / codec.std)[codec.kept[moves]]
     return codec.decode(pose)
 

@@ -302,3 +302,71 @@ def test_a_skeleton_without_hands_has_no_strokes():
     assert len(strokes_of(motion)) == 0
     with pytest.raises(BvhError, match="left hand"):
         find_strokes(motion)
+
+
+# ---- a root that stays ---------------------------------------------------------------------------
+def swaying(seconds=60.0, fps=20.0, scale=1.0):
+    """Somebody who waves, sways by 20 units and 0.3 radians, and stands elsewhere, turned."""
+    motion = walking(seconds, fps, scale=scale)
+    t = np.arange(len(motion)) / fps
+    facing = 2.9 + 0.3 * np.sin(0.7 * t)  # passes 180 degrees
+    walked = np.unwrap(np.arctan2(*np.moveaxis(motion.rotations[:, 0, [0, 2], 2], 1, 0)))
+    motion.rotations[:, 0] = turn_about_y(facing - walked) @ motion.rotations[:, 0]
+    sway = np.stack([300 + 20 * np.sin(0.4 * t), 90 + np.sin(3 * t), -70 + 0.01 * t], axis=1)
+    motion.positions[:, 0] = scale * sway
+    return motion
+
+
+def test_who_stays_has_places_and_who_walks_has_steps():
+    assert PoseCodec.fit([swaying()]).state()["root"] == "places"
+    assert PoseCodec.fit([swaying(), walking()]).state()["root"] == "steps"
+    turning = swaying()
+    half_way = np.linspace(0, 3, len(turning))
+    turning.rotations[:, 0] = turn_about_y(half_way) @ turning.rotations[:, 0]
+    assert PoseCodec.fit([turning]).state()["root"] == "steps"
+    old = {k: v for k, v in PoseCodec.fit([walking()]).state().items() if k != "root"}
+    assert not PoseCodec(old).stays, "checkpoints of before say nothing"
+
+
+def test_who_stays_goes_through_the_features_and_back():
+    assert_round_trip(swaying())
+    assert_round_trip(swaying(fps=60.0))
+
+
+def test_places_are_those_seen_from_the_mean_place_and_facing():
+    motion = swaying()
+    codec = PoseCodec.fit([motion])
+    features = codec._features(motion)
+    heading = np.unwrap(
+        np.arctan2(*np.moveaxis(motion.rotations[:, 0] @ codec.forward, 1, 0)[[0, 2]])
+    )
+    np.testing.assert_allclose(features[:, 2], heading - heading.mean(), atol=1e-9)
+    place = motion.positions[:, 0] - motion.positions[:, 0].mean(axis=0)
+    seen = place @ turn_about_y(heading.mean())  # v @ R is R^T v
+    np.testing.assert_allclose(features[:, :2], seen[:, [0, 2]], atol=1e-9)
+
+
+def test_an_error_in_a_place_does_not_add_up_and_one_in_a_step_does():
+    for motion, adds_up in ((swaying(), False), (walking(), True)):
+        codec = PoseCodec.fit([motion])
+        pose = codec.encode(motion)
+        wrong = pose + 0.1 * (np.arange(pose.shape[1]) < 3)  # place and facing
+        paths = [codec.decode(p, codec.start_of(motion)).positions[:, 0] for p in (pose, wrong)]
+        apart = np.linalg.norm(paths[1] - paths[0], axis=1)
+        assert (apart[-100:].mean() > 10 * apart[:100].mean()) == adds_up
+
+
+@pytest.mark.parametrize("make", [swaying, walking])
+def test_two_chunks_decoded_one_after_the_other_are_the_whole(make):
+    motion = make(fps=20.0)
+    codec = PoseCodec.fit([motion])
+    pose, start = codec.encode(motion), codec.start_of(motion)
+    first = codec.decode(pose[:500], start)
+    second = codec.decode(pose[500:], codec.end_of(pose[:500], first, start))
+    whole = codec.decode(pose, start).joint_positions()
+    both = np.concatenate([first.joint_positions(), second.joint_positions()])
+    np.testing.assert_allclose(both, whole, atol=1e-6)
+    first = codec.decode(pose[:500])  # without a start
+    second = codec.decode(pose[500:], codec.end_of(pose[:500], first))
+    both = np.concatenate([first.joint_positions(), second.joint_positions()])
+    np.testing.assert_allclose(both, codec.decode(pose).joint_positions(), atol=1e-6)
