@@ -25,16 +25,51 @@ FITTED = 24  # training takes that features are fitted on; of the puppet 24 minu
 def answers_of(pairs):
     """The puppet's answers beside (bvh, sound) pairs, or None if not all takes have them.
 
-    Another program's .json is no answer: BEAT has one of the face beside each take.
+    Another program's .json is no answer: BEAT has one of the face beside each take. CorpusError
+    for answers of a puppet from before it had forms of gesture, and for damaged ones.
     """
     files = [bvh.with_suffix(".json") for bvh, _ in pairs]
     if not all(file.exists() for file in files):
         return None
     try:
         answers = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    except ValueError:  # no JSON, or in letters of another kind
+    except (ValueError, RecursionError):  # no JSON, or in letters of another kind
         return None
-    return answers if all(isinstance(a, dict) and "stresses" in a for a in answers) else None
+    if not all(isinstance(a, dict) and isinstance(a.get("stresses"), list) for a in answers):
+        return None
+    for file, a in zip(files, answers):
+        if "rests" not in a:
+            raise CorpusError(
+                f"{file}: holds the answers of an earlier puppet; delete or move the corpus away, "
+                "and it is written anew"
+            )
+        if not _whole(a):
+            raise CorpusError(
+                f"{file}: holds damaged answers; copy it again, or move it away and the take is "
+                "scored like anybody's"
+            )
+    return answers
+
+
+def _whole(a):
+    """Does the dictionary hold all that lab.puppet_scores asks for?"""
+
+    def is_time(x):
+        return isinstance(x, int | float) and abs(x) < 1e6
+
+    def is_phrase(p):
+        named = all(isinstance(p[name], str) for name in ("hands", "form"))
+        return named and is_time(p["start"]) and is_time(p["end"]) and p["question"] in (0, 1)
+
+    try:
+        return (
+            isinstance(a["speaker"]["number"], int)
+            and all(is_time(s["time"]) for s in a["stresses"])
+            and all(is_time(start) and is_time(end) for start, end in a["rests"])
+            and all(map(is_phrase, a["phrases"]))
+        )
+    except (KeyError, TypeError, ValueError, IndexError):  # no such field, or of another kind
+        return False
 
 
 def read_held_out(pairs, fps):
@@ -74,7 +109,7 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     rest = [pair for pair in train if pair not in others]
     fitted = spread(rest if len(train) >= 2 * len(others) else train, FITTED)
     how = dict(fps=fps, like=truth[0], of=first, skip=skip)
-    training, _ = read_training(fitted, "reading training takes", **how)
+    training, training_answers = read_training(fitted, "reading training takes", **how)
     if not training:
         raise CorpusError(
             f"{first}: none of the training takes beside it can be used; "
@@ -82,7 +117,8 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
         )
     others_read = read_training(others, "reading other takes", **how)
     try:
-        reference = fit_reference(training, *others_read, truth, waveforms, answers, cache)
+        held_out = truth, waveforms, answers
+        reference = fit_reference(training, *others_read, *held_out, cache, training_answers)
     except BvhError as error:  # a joint that is found by name is not there
         raise BvhError(f"{first}: {error}") from None
     reference.how.update(

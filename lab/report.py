@@ -40,7 +40,8 @@ from lab.metrics import (
     range_of_motion,
     speech_level,
 )
-from lab.puppet_scores import PUPPET_SCORES, mean, puppet_scores, scores_of_others
+from lab.puppet_forms import Forms, fit_forms, moves_of
+from lab.puppet_scores import OF_TWO_SEEDS, PUPPET_SCORES, mean, puppet_scores, scores_of_others
 from recordings.audio import SAMPLE_RATE
 
 LAG = 1.0  # s: how far speech and hands are shifted against each other
@@ -60,6 +61,20 @@ UNITS = dict(
     foot_sliding="body lengths/s",
     range_of_motion="degrees",
 )
+PUPPET_UNITS = dict(
+    rest_speed="body lengths/s",
+    hand_share_error="0 to 1: hands as often as recorded",
+    hand_as_recorded="share of phrases",
+    hand_agreement="share of phrases, of two seeds",
+    hand_agreement_chance="... by chance",
+    form_share_error="0 to 1: forms as often as recorded",
+    form_as_recorded="share of phrases",
+    form_agreement="share of phrases, of two seeds",
+    form_agreement_chance="... by chance",
+    shrug_hits="share of questions",
+    shrug_false="share of other phrases",
+    steps_per_minute="1/min",
+)
 OF_SPEECH = (  # the metrics that depend on the speech
     "beat_alignment",
     "onset_hits",
@@ -67,6 +82,7 @@ OF_SPEECH = (  # the metrics that depend on the speech
     "speech_hand_correlation",
     "speech_hand_lag",
 )
+OF_OTHERS = ("style_error", "rest_error", "hand_share_error", "form_share_error")
 NAN = float("nan")
 
 
@@ -79,6 +95,7 @@ class Reference:
     seen: list  # [takes] their Gestures
     waveforms: list  # [takes] of the same takes, each [samples]
     answers: list | None  # [takes] the puppet's, or None
+    forms: Forms | None  # the puppet's forms of gesture, fitted on training takes
     onsets: list  # [takes] seconds [n]
     levels: list  # [takes] dB [frames]
     features: WindowFeatures | None
@@ -96,7 +113,7 @@ def measure(motions, seen, reference, second=None):
     """Every metric of motions made for the held-out speech -> {metric: value}; NaN: not defined.
 
     motions: one for each take of the reference. seen: their Gestures. second: what another seed
-    made, for the puppet's hand_agreement.
+    made, for the puppet's agreement of two seeds.
     """
     values = distances(windows(seen), reference)
     values |= with_speech(seen, reference)
@@ -106,9 +123,10 @@ def measure(motions, seen, reference, second=None):
     values["foot_sliding"] = mean([foot_sliding(g) for g in seen])
     values["range_of_motion"] = mean([range_of_motion(g) for g in seen])
     if reference.answers:
-        values |= puppet_scores(motions, second or motions, reference.truth, reference.answers)
+        of_truth = reference.truth, reference.answers, reference.forms
+        values |= puppet_scores(motions, second or motions, *of_truth)
         if second is None:
-            values["hand_agreement"] = NAN
+            values |= dict.fromkeys(OF_TWO_SEEDS, NAN)
     return values
 
 
@@ -152,19 +170,22 @@ def with_speech(seen, reference):
 # ------------------------------------------------------------------------------------------------
 # What depends on the corpus alone
 # ------------------------------------------------------------------------------------------------
-def fit_reference(train, others, their_answers, truth, waveforms, answers=None, cache=None):
+def fit_reference(
+    train, others, their_answers, truth, waveforms, answers=None, cache=None, train_answers=None
+):
     """Everything that depends on the corpus alone -> Reference. All Motions at one frame rate.
 
-    train      training takes that the features and the mean pose are fitted on
+    train      training takes that the features, the mean pose and the puppet's forms are fitted on.
+               train_answers: the puppet's, or None
     others     training takes kept out of that, as many as `truth` if there are so many. Their
                distance from the truth is the least that a Fréchet distance can be expected to be.
                their_answers: the puppet's, or None
     truth      the held-out takes; waveforms and answers are theirs
 
     The columns beside the model's:
-    truth      the recorded motion itself. For Fréchet distances, style_error and rest_error it is
-               `others`; for diversity it is the distance of `others` and truth, two recordings that
-               have nothing to do with each other
+    truth      the recorded motion itself. For Fréchet distances and the errors of style, rest,
+               hands and forms it is `others`; for diversity it is the distance of `others` and
+               truth, two recordings that have nothing to do with each other
     mean_pose  the mean training pose, held still
     shuffled   the recorded motion with the speech and the answers of the take half the list away,
                for what depends on them; empty with a single take
@@ -180,6 +201,7 @@ def fit_reference(train, others, their_answers, truth, waveforms, answers=None, 
         seen=seen,
         waveforms=waveforms,
         answers=answers,
+        forms=fit_forms([moves_of(m) for m in train], train_answers) if train_answers else None,
         onsets=[energy_onsets(w) for w in waveforms],
         levels=[speech_level(w, fps) for w in waveforms],
         features=fit_windows(x, cache),
@@ -193,9 +215,9 @@ def fit_reference(train, others, their_answers, truth, waveforms, answers=None, 
     true = measure(truth, seen, reference) | distances(other_windows, reference)
     true["diversity"] = diversity([seen_others, seen])
     if answers and their_answers:
-        true |= scores_of_others(others, their_answers, truth, answers)
+        true |= scores_of_others(others, their_answers, truth, answers, reference.forms)
     elif answers:
-        true |= dict(style_error=NAN, rest_error=NAN)
+        true |= dict.fromkeys(OF_OTHERS, NAN)
     reference.columns = dict(
         truth=true, mean_pose=mean_pose_column(reference), shuffled=shuffled_column(reference)
     )
@@ -264,7 +286,7 @@ def report(made, reference):
 
     spread is the standard deviation over the seeds of the sampler: how much the score of one model
     changes when it generates again. It says nothing about another training of the model.
-    hand_agreement and diversity compare pairs that share seeds, so their spread is a little small.
+    The agreements and diversity compare pairs that share seeds, so their spread is a little small.
     """
     seen = [[look_at(m) for m in motions] for motions in made]
     seconds = made[1:] + made[:1] if len(made) > 1 else [None]  # each seed against the next
@@ -283,5 +305,5 @@ def row_of(name, values, columns):
     defined = [v for v in values if not np.isnan(v)]
     spread = float(np.std(defined, ddof=1)) if len(defined) > 1 else NAN
     beside = {column: scores.get(name, NAN) for column, scores in columns.items()}
-    unit = UNITS.get(name, "")
+    unit = (UNITS | PUPPET_UNITS).get(name, "")
     return dict(model=mean([defined]), spread=spread, **beside, seeds=values, unit=unit)

@@ -14,7 +14,7 @@ from beyond.recipes import OURS, PAPER, names_of
 from body.motion import BvhError
 from lab import baselines, evaluate, reference, report
 from lab.puppet_scores import PUPPET_SCORES
-from recordings.pairs import find_pairs
+from recordings.pairs import CorpusError, find_pairs
 from recordings.puppet import write_corpus
 from sample import load_generator
 from tools import SHIPPED, read_checkpoint, save_checkpoint
@@ -84,11 +84,42 @@ def test_the_shipped_model_beats_on_the_energy_onsets_of_real_speech():
 
 # ---- what models are held against ----------------------------------------------------------------
 def test_another_programs_json_beside_a_take_is_no_answer(tmp_path):
-    texts = dict(a=b"\xef\xbb\xbf{}", b=b"caf\xe9", c=b"[1", d=b"[]", e=b'{"names": ["jawOpen"]}')
+    texts = dict(a=b"\xef\xbb\xbf{}", b=b"caf\xe9", c=b"[1", d=b"[]", e=b'{"names": ["jawOpen"]}',
+                 f=b'{"stresses": 5}', g=b'{"stresses": 5, "rests": []}')  # fmt: skip
     for name, text in texts.items():
         (tmp_path / f"{name}.json").write_bytes(text)
         assert reference.answers_of([(tmp_path / f"{name}.bvh", None)]) is None
     assert reference.answers_of([(tmp_path / "none.bvh", None)]) is None
+
+
+ODD_ANSWERS = [
+    dict(stresses=[1]),
+    dict(stresses=[dict(time=float("nan"))]),
+    dict(stresses=[dict(time="1")]),
+    dict(rests=5),
+    dict(rests=[1]),
+    dict(phrases=[dict(start=0)]),
+    dict(speaker={}),
+]
+
+
+@pytest.mark.parametrize("odd", ODD_ANSWERS, ids=str)
+def test_damaged_answers_get_one_line(odd, tmp_path):
+    phrase = dict(start=0.0, end=1.5, question=False, hands="left", form="beat")
+    good = dict(speaker=dict(number=0), stresses=[dict(time=1.0)], rests=[[2, 3]], phrases=[phrase])
+    pair = tmp_path / "a.bvh", None
+    (tmp_path / "a.json").write_text(json.dumps(good))
+    assert reference.answers_of([pair]) == [good]
+    (tmp_path / "a.json").write_text(json.dumps(good | odd))
+    with pytest.raises(CorpusError, match="a.json: holds damaged answers"):
+        reference.answers_of([pair])
+
+
+def test_answers_of_an_earlier_puppet_are_refused(tmp_path):
+    old = dict(speaker=dict(number=0), phrases=[], stresses=[])
+    (tmp_path / "a.json").write_text(json.dumps(old))
+    with pytest.raises(CorpusError, match="a.json: holds the answers of an earlier puppet"):
+        reference.answers_of([(tmp_path / "a.bvh", None)])
 
 
 def test_other_truth_is_a_take_like_each_and_what_is_fitted_is_neither(tmp_path):
@@ -144,8 +175,10 @@ def test_the_puppets_scores_and_their_goals_are_in_the_json(tiny_run, tiny_corpu
     written = json.loads((tmp_path / "s" / "s.json").read_text())
     scores = written["scores"]
     assert set(evaluate.GOALS) <= set(scores) and list(scores) == list(PUPPET_SCORES)
-    assert scores.pop("beat_f1_mismatched") is None, "one test take: there is no other's speech"
-    assert all(np.isfinite(value) for value in scores.values())
+    unknown = {name for name, value in scores.items() if value is None}
+    assert "beat_f1_mismatched" in unknown, "one test take: there is no other's speech"
+    may_be = {"rest_error", "rest_speed", "rest_speed_truth", "shrug_hits", "shrug_false"}
+    assert unknown - may_be == {"beat_f1_mismatched"}, "12 s may have no rest and no question"
     assert {n: written[n] for n in ("sampler", "steps", "guidance", "power", "seeds")} == dict(
         sampler=OURS.sampler, steps=OURS.steps, guidance=OURS.guidance, power=1.0, seeds=3
     ), "as the recipe says"
