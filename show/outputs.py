@@ -1,11 +1,15 @@
-"""What sample.py writes for a recording: STEM.bvh, STEM.html, STEM.png."""
+"""What sample.py writes for a recording: STEM.bvh, STEM.html, STEM.png; and what it says."""
 
 from body.bvh import write_bvh
 from body.strokes import strokes_of
+from recordings.audio import SAMPLE_RATE
+from recordings.level import STRETCH, loud_level
 from show.figures import plot_motion
 from show.player import write_page
 
 ENDINGS = (".bvh", ".html", ".png")
+FEW = 12  # strokes a minute of speech; the puppet makes some 35
+ENOUGH = 5.0  # s of speech: in less, no stroke may be chance
 
 
 def free_stem(path, taken, out, beside_speech=False):
@@ -44,4 +48,27 @@ def write_outputs(out, stem, motions, waveform):
     plot_motion(picture, stem, motion, waveform)
     counts = ", ".join(str(len(times)) for times in strokes.values())
     names = ", ".join(map(str, [*files, page, picture]))
-    return f"{len(motion)} frames, {counts} strokes -> {names}"
+    remark = few_strokes(strokes.values(), waveform)
+    return f"{len(motion)} frames, {counts} strokes -> {names}{remark}"
+
+
+def few_strokes(strokes, waveform):
+    """A remark for the end of the line, where an unfamiliar voice gets little; else "".
+
+    strokes: for each seed its times [n].
+    """
+    seconds, most = speaking(waveform), max(map(len, strokes))
+    if seconds < ENOUGH or most >= FEW * seconds / 60:
+        return ""
+    return (
+        f" (few strokes for {seconds:.0f} s of speech: the model hears little stress in this voice;"
+        " try --guidance 2)"
+    )
+
+
+def speaking(waveform):
+    """Seconds of a waveform [samples] without its pauses: within 25 dB of its loud parts."""
+    stretches = waveform[: len(waveform) // STRETCH * STRETCH].reshape(-1, STRETCH)
+    level = stretches.square().mean(dim=1).sqrt()  # [stretches of 25 ms]
+    loud = level > loud_level(waveform) * 10 ** (-25 / 20)
+    return loud.sum().item() * STRETCH / SAMPLE_RATE
