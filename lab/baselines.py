@@ -285,4 +285,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, goes_on=True)

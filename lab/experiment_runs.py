@@ -34,7 +34,7 @@ from beyond.recipes import names_of, recipe_for
 from lab import baselines, metrics, reference, report
 from lab.evaluate import finite, generate_for
 from lab.machine import machine
-from lab.puppet_scores import puppet_scores
+from lab.puppet_scores import OF_TWO_SEEDS, puppet_scores
 from recordings.pairs import CorpusError, find_pairs
 from recordings.puppet import PUPPET, write_corpus
 from runs import HERE_AND_NOW
@@ -78,6 +78,10 @@ def within(motion, answers, start, stop):
     def shifted(x, *names):
         return x | {name: x[name] - start for name in names}
 
+    def stretches(name):
+        cut = [(max(s, start) - start, min(e, stop) - start) for s, e in answers[name]]
+        return [(s, e) for s, e in cut if s < e]
+
     phrases = [
         shifted(p, "start", "end")
         for p in answers["phrases"]
@@ -85,22 +89,23 @@ def within(motion, answers, start, stop):
     ]
     stresses = [shifted(s, "time") for s in answers["stresses"] if start <= s["time"] < stop]
     part = replace(motion, rotations=motion.rotations[a:b], positions=motion.positions[a:b])
-    return part, answers | dict(phrases=phrases, stresses=stresses)
+    also = {name: stretches(name) for name in ("rests", "shrugs", "steps")}
+    return part, answers | dict(phrases=phrases, stresses=stresses) | also
 
 
-def scores_within(columns, answers, start, seconds=20):
+def scores_within(columns, answers, start, forms=None, seconds=20):
     """The puppet's scores of some seconds of takes; columns: (made, another seed's, recorded)."""
     stop, cut = start + seconds, []
     for motions in columns:
         cut.append([within(m, a, start, stop)[0] for m, a in zip(motions, answers)])
     said = [within(m, a, start, stop)[1] for m, a in zip(columns[-1], answers)]
-    return puppet_scores(*cut, said)
+    return puppet_scores(*cut, said, forms)
 
 
 # ------------------------------------------------------------------------------------------------
 # Trainings
 # ------------------------------------------------------------------------------------------------
-def trained(name, arguments, seed, args, folder=None):
+def trained(name, arguments, seed, args):
     """The checkpoint of a training run with this seed; trained first, or trained on, if need be.
 
     arguments: options of train.py; the name of a baseline may stand before them.
@@ -108,7 +113,7 @@ def trained(name, arguments, seed, args, folder=None):
     note it in, {folder: command}.
     """
     out = RUNS / f"{name}-{args.steps}x{args.batch}-{seed}"
-    what, kept = f"{arguments} --data {folder or corpus()}".strip(), out / "arguments.txt"
+    what, kept = f"{arguments} --data {corpus()}".strip(), out / "arguments.txt"
     asked = f"{what}\n{all_settings(what)}"  # a model of other defaults is another model
     if kept.exists() and kept.read_text() != asked:
         before = kept.read_text().splitlines()[0]
@@ -300,14 +305,14 @@ def one_model(args, key, checkpoint, folder, seed, part="test", **sampling):
 NOT_TRAINED = "not run: not trained yet; give the command without --no-training"
 
 
-def on_seeds(args, name, arguments="", folder=None, tested=None, **sampling):
-    """Scores of a model, one for each seed: trained on `folder`, judged on `tested`' test takes."""
+def on_seeds(args, name, arguments="", **sampling):
+    """Scores of a model on the puppet's test takes, one for each seed."""
     scores = []
     for seed in args.seeds:
-        checkpoint = trained(name, arguments, seed, args, folder)
+        checkpoint = trained(name, arguments, seed, args)
         if checkpoint and args.wanted is None:  # else it is only asked what is to be trained
             key = (name, f"{args.steps}x{args.batch}")
-            scores.append(one_model(args, key, checkpoint, tested or corpus(), seed, **sampling))
+            scores.append(one_model(args, key, checkpoint, corpus(), seed, **sampling))
     return scores or NOT_TRAINED
 
 
@@ -321,10 +326,10 @@ BOUNDS = {  # labels of rows: columns of lab.report.Reference
 }
 
 
-def bounds(folder=None, part="test", of=""):
+def bounds(folder=None, part="test"):
     """Rows of what no model can pass and of what it must."""
     for label, column in BOUNDS.items():
-        yield label + of, [reference_of(folder or corpus(), part).columns[column]]
+        yield label, [reference_of(folder or corpus(), part).columns[column]]
 
 
 def bounds_within(folder, start, stop):
@@ -345,9 +350,9 @@ def bounds_within(folder, start, stop):
             [within(m, a, start, stop)[0] for m, a in zip(motions, held.answers)]
             for motions in columns[column]
         )
-        scores[label] = puppet_scores(made, other, recorded, said)
+        scores[label] = puppet_scores(made, other, recorded, said, held.forms)
         undefined = {
-            "truth": ("hand_agreement", "style_error", "rest_error"),  # there is one recording
+            "truth": (*report.OF_OTHERS, *OF_TWO_SEEDS),  # there is one recording
             "shuffled": ("beat_f1_mismatched",),  # mismatched as it is
         }
         scores[label] |= dict.fromkeys(undefined.get(column, ()), float("nan"))

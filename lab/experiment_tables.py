@@ -14,11 +14,17 @@ SHOWN = (
     "beat_f1",
     "beat_f1_mismatched",
     "style_error",
-    "hand_agreement",
     "rest_error",
+    "hand_share_error",
+    "form_share_error",
+    "shrug_hits",
     "fgd_raw",
     "hand_jerk",
     "diversity",
+    "heading",
+    "place",
+    "slide",
+    "borders",
     "first_20_s_beat_f1",
     "last_20_s_beat_f1",
     "seconds_per_second",
@@ -76,8 +82,8 @@ def bars(axis, name, rows, made):
     axis.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.5))
 
 
-def curves(axis, name, rows, made, kind):
-    """One score over the number at the end of each label ("ddpm 25"), with its spread.
+def curves(axis, name, rows, made):
+    """One score over the number of steps at the end of each label ("ddpm 25"), with its spread.
 
     A curve for each word before the number; dotted: the recorded motion.
     """
@@ -95,12 +101,11 @@ def curves(axis, name, rows, made, kind):
         spread = np.array([score["spread"] or 0 for _, score in points])
         axis.plot(x, mean, "o-", ms=4, label=family)
         axis.fill_between(x, mean - spread, mean + spread, alpha=0.2)
-        if kind == "steps" or x[0] > 0 and x[-1] / x[0] > 10:
-            axis.set_xscale("log")
+        axis.set_xscale("log")
 
 
 def draw(path, question, kind, rows):
-    """A panel a score of SHOWN. kind "category": bars; "number", "steps": curves over a number."""
+    """A panel a score of SHOWN. kind "category": bars; "steps": curves over their number."""
     rows = [row for row in rows if row["scores"]]
     made = [row for row in rows if not row["label"].startswith(tuple(BOUNDS))]
     shown = [name for name in SHOWN if any(name in row["scores"] for row in made)]
@@ -117,7 +122,7 @@ def draw(path, question, kind, rows):
         if kind == "category":
             bars(axis, name, rows, made)
         else:
-            curves(axis, name, rows, made, kind)
+            curves(axis, name, rows, made)
     if kind == "steps":
         axes[0][0].legend(fontsize=8)
     figure.suptitle(question, fontsize=11)

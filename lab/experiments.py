@@ -9,8 +9,9 @@ seed. Those that train nothing are in experiments_shipped.py. How models are tra
 what is kept of it, is in experiment_runs.py; tables and pictures in experiment_tables.py.
 
 The puppet is the corpus throughout (recordings/puppet.py): its takes for testing are looked at for
-reporting only. Where a setting is chosen by a curve (samplers, guidance), the curve is drawn on
-other takes, of another seed of the puppet.
+reporting only. The curve of the samplers, by which a setting is chosen, is drawn on other takes, of
+another seed of the puppet. What is printed begins with the answer, worked out from the rows
+(lab/experiment_answers.py).
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from beyond.recipes import DEPARTURES
 from lab.evaluate import generate_for
+from lab.experiment_answers import ANSWERS, LABELS
 from lab.experiment_runs import (
     SAMPLING,
     bounds,
@@ -35,44 +37,37 @@ from lab.experiment_runs import (
     trained,
 )
 from lab.experiment_tables import draw, print_rows, summary
-from lab.experiments_shipped import guidance, longer, samplers, unfamiliar
-from recordings.puppet import SPEAKERS
+from lab.experiments_shipped import longer, samplers, unfamiliar
 from tools import Parser, default_device, device, run_script, seed_number, written_beside
-
-# Two departures came after the published trainings, and are undone in all models but those of
-# `departures`. Empty it to ask the same of today's recipe
-THEN = "momentum,voices"
 
 # What is trained: name -> (label, options of train.py, with a baseline's name before them). All see
 # the same number of windows. Sizes are equal within a tenth (tests/test_experiments.py).
 #
 # adaLN spends half of its weights on modulation. So plain layer norm gets twice the blocks, and
-# needs 1.3 times the time for a step; with as many blocks as ours, "concat-4", it has six tenths of
-# the weights. The joint form gets 5 blocks instead of 4; the paper's model, whose speech encoder is
-# small, 6.
+# needs 1.3 times the time for a step. The joint form gets 5 blocks instead of 4; the paper's model,
+# whose speech encoder is small, 6.
 # Where this is unfair: the learning rate was chosen for our model alone, and no baseline was tuned.
-# Least squares is by AdamW: with Muon it trembles (beat F1 0.65, jerk 378). "No speech" keeps an
-# idle speech encoder. The speech encoder for WavLM's 768 numbers a frame has 3.2 M weights more
-# than MFCC's, which makes those two models 2.6 times as large as the others.
+# Least squares is by AdamW: with Muon it trembles. "No speech" keeps an idle speech encoder. The
+# speech encoder for WavLM's 768 numbers a frame has 3.2 M weights more than MFCC's, which makes
+# those two models 2.6 times as large as the others.
 MODELS = {
-    "split": ("adaLN, split (ours)", f"--undo {THEN}"),
-    "joint": ("adaLN, joint (the paper's)", f"--undo {THEN},split --depth 5"),
-    "concat": ("layer norm, speech concatenated", f"concat --undo {THEN} --depth 8"),
-    "concat-4": (
-        "the same in 4 blocks, six tenths of the weights",
-        f"concat --undo {THEN} --depth 4",
-    ),
-    "add": ("layer norm, speech added", f"add --undo {THEN} --depth 8"),
-    "none": ("no speech", f"none --undo {THEN}"),
-    "direct": ("least squares", f"direct --undo {THEN},innovations,muon"),
-    "frames": ("frame by frame", f"frames --undo {THEN}"),
-    "mfcc": ("MFCC", f"--undo {THEN} --features mfcc"),
-    "wavlm": ("WavLM, last layer", f"--undo {THEN} --features wavlm --layer last"),
-    "wavlm-sum": ("WavLM, weighted sum", f"--undo {THEN} --features wavlm --layer sum"),
-    "ours": ("ours, with all departures", ""),
-    **{f"without-{name}": (f"without {name}", f"--undo {name}") for name in DEPARTURES},
-    "without-split": ("without split", "--undo split --depth 5"),
-    "paper": ("the paper: all undone", f"--undo {','.join(DEPARTURES)} --depth 6"),
+    "split": (LABELS["split"], ""),
+    "joint": (LABELS["joint"], "--undo split --depth 5"),
+    "concat": (LABELS["concat"], "concat --depth 8"),
+    "add": ("layer norm, speech added", "add --depth 8"),
+    "none": ("no speech", "none"),
+    "direct": ("least squares", "direct --undo innovations,muon"),
+    "frames": (LABELS["frames"], "frames"),
+    "mfcc": (LABELS["mfcc"], "--features mfcc"),
+    "wavlm": ("WavLM, last layer", "--features wavlm --layer last"),
+    "wavlm-sum": (LABELS["wavlm-sum"], "--features wavlm --layer sum"),
+    # "without split" is "joint", by its other name
+    **{
+        f"without-{name}": (f"without {name}", f"--undo {name}")
+        for name in DEPARTURES
+        if name != "split"
+    },
+    "paper": (LABELS["paper"], f"--undo {','.join(DEPARTURES)} --depth 6"),
 }
 
 
@@ -98,12 +93,12 @@ def features(args):
     """Claim 1 of the paper: WavLM over MFCC."""
     for label, scores in models(args, "split", "mfcc", "wavlm", "wavlm-sum"):
         # The default model by the name of its features, which are the question here
-        yield "log-mel (ours)" if label == MODELS["split"][0] else label, scores
+        yield LABELS["mel"] if label == MODELS["split"][0] else label, scores
 
 
 def conditioning(args):
     """Claim 2: adaLN over plain layer norm."""
-    yield from models(args, "split", "joint", "concat", "concat-4", "add", "none")
+    yield from models(args, "split", "joint", "concat", "add", "none")
 
 
 def at_once(args, seconds=60.0):
@@ -163,78 +158,26 @@ def departures(args):
 
     Three of them are about sampling only: they are undone in our own model, which is trained once.
     """
-    yield MODELS["ours"][0], on_seeds(args, "ours")
+    yield LABELS["ours"], on_seeds(args, "split")
     for name, change in DEPARTURES.items():
-        label, arguments = MODELS[f"without-{name}"]
+        model = "joint" if name == "split" else f"without-{name}"
         if set(change) <= set(SAMPLING):
-            yield label, on_seeds(args, "ours", **change)
+            yield f"without {name}", on_seeds(args, "split", **change)
         else:
-            yield label, on_seeds(args, f"without-{name}", arguments)
+            yield f"without {name}", on_seeds(args, model, MODELS[model][1])
     yield from models(args, "paper")
-
-
-# ------------------------------------------------------------------------------------------------
-# Other voices, other bodies, less data
-# ------------------------------------------------------------------------------------------------
-def speakers(args):
-    """Does the style of a voice that was never heard come out right?"""
-    test = dict(valid=6, test=12, seed=2)
-    known = corpus("puppet-0-to-3", train=96, speakers=range(4), **test)
-    new = corpus("puppet-4-and-5", train=0, speakers=(4, 5), **test)
-    everybody = corpus("puppet-all", train=96, **test)
-    groups = (("0 to 3", known), ("4 and 5", new))
-    trainings = (
-        ("speakers 0 to 3", "four-speakers", known),
-        ("speakers 0 to 5", "six-speakers", everybody),
-    )
-    for label, name, folder in trainings:
-        for heard, takes in groups:
-            scores = on_seeds(args, name, MODELS["split"][1], folder, takes)
-            yield f"trained on {label}, tested on {heard}", scores
-    for heard, takes in groups:
-        yield from bounds(takes, of=f": {heard}")
-
-
-def corpora(args):
-    """Does it carry from one body to another? The other has long arms and short legs."""
-    usual = corpus()
-    size = dict(train=96, valid=6, test=12, arms=1.15, legs=0.85, seed=3)
-    other = corpus("puppet-long-arms", **size)
-    bodies = (("usual body", "split", usual), ("long arms", "long-arms", other))
-    for label, name, folder in bodies:
-        for tested, _, takes in bodies:
-            scores = on_seeds(args, name, MODELS["split"][1], folder, takes)
-            yield f"trained on the {label}, tested on the {tested}", scores
-    for tested, _, takes in bodies:
-        yield from bounds(takes, of=f": {tested}")
-
-
-def data(args):
-    """How much data does it take? The same number of training steps on less and less."""
-    for minutes in (3, 6, 12, 24, 48, 96):
-        takes = max(minutes, 2 * SPEAKERS)  # of every speaker both moods
-        size = dict(train=takes, valid=6, test=0, seconds=60.0 * minutes / takes)
-        whole = minutes == 96
-        folder = corpus() if whole else corpus(f"puppet-{minutes}-minutes", **size)
-        name = "split" if whole else f"minutes-{minutes}"
-        yield f"{minutes}", on_seeds(args, name, MODELS["split"][1], folder)
-    yield from bounds()
 
 
 EXPERIMENTS = {  # name: (function, question, how it is drawn)
     "features": (features, "Which speech features?", "category"),
     "conditioning": (conditioning, "How should the speech come in?", "category"),
     "at_once": (at_once, "All frames at once, or frame by frame?", "category"),
-    "samplers": (samplers, "How many steps, of which sampler?", "steps"),
-    "guidance": (guidance, "How strictly should the speech be followed?", "number"),
-    "speakers": (speakers, "Does it know the style of a voice it never heard?", "category"),
-    "corpora": (corpora, "Does it carry to another body?", "category"),
-    "unfamiliar": (unfamiliar, "What does it do with unfamiliar sound?", "category"),
-    "longer": (longer, "What becomes of it after five minutes?", "category"),
-    "data": (data, "How much data does it take?", "number"),
     "departures": (departures, "What is each departure from the paper worth?", "category"),
+    "samplers": (samplers, "How many steps, of which sampler?", "steps"),
+    "longer": (longer, "What becomes of it after five minutes?", "category"),
+    "unfamiliar": (unfamiliar, "What does it do with unfamiliar sound?", "category"),
 }
-OF_THE_SHIPPED = ("samplers", "guidance", "unfamiliar", "longer")  # they train nothing
+OF_THE_SHIPPED = ("samplers", "unfamiliar", "longer")  # they train nothing
 OF_MODELS = ("features", "conditioning", "at_once", "departures")  # they are rows of MODELS
 
 
@@ -254,14 +197,15 @@ def experiment(name, args):
         else:  # made: how each seed's row came about; bounds are worked out anew
             made = [s["made"] for s in scores if "made" in s]
             rows.append(dict(label=label, scores=summary(scores), made=made))
+    answer = ANSWERS[name](rows)
+    print(answer or "not answered: the rows that would tell are not there", end="\n\n")
     print_rows(rows)
     if not any(row.get("made") for row in rows):
         print("nothing was run: nothing is written")
         return
     args.out.mkdir(parents=True, exist_ok=True)
-    written = dict(experiment=name, question=question, rows=rows) | how_it_was_made(
-        name, args, rows
-    )
+    written = dict(experiment=name, question=question, answer=answer, rows=rows)
+    written |= how_it_was_made(name, args, rows)
     with written_beside(args.out / f"{name}.json") as beside:
         beside.write_text(json.dumps(written, indent=1) + "\n")
     draw(args.out / f"{name}.png", question, kind, rows)
@@ -317,4 +261,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(main, goes_on=True)

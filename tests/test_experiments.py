@@ -24,6 +24,7 @@ from lab import (
     experiments_shipped,
     unfamiliar,
 )
+from lab import experiment_answers as answers
 from lab.machine import machine
 from recordings.pairs import CorpusError
 from recordings.puppet import write_corpus
@@ -40,9 +41,9 @@ def network_of(arguments):
 
 
 def test_all_models_have_as_many_parameters_within_a_tenth():
-    """All but WavLM's, whose 768 numbers a frame need a larger speech encoder, and concat-4.
+    """All but WavLM's, whose 768 numbers a frame need a larger speech encoder.
 
-    How much larger and smaller is said beside experiments.MODELS.
+    How much larger is said beside experiments.MODELS.
     """
     sizes, dims = {}, dict(mel=40, mfcc=20, wavlm=768)
     for name, (_, arguments) in experiments.MODELS.items():
@@ -50,9 +51,8 @@ def test_all_models_have_as_many_parameters_within_a_tenth():
         model = network(46, dims[s.features], s.width, s.depth, heads=s.heads, recipe=recipe)
         sizes[name] = sum(p.numel() for p in model.parameters())
     ratios = {name: size / sizes["split"] for name, size in sizes.items()}
-    odd = {"wavlm", "wavlm-sum", "concat-4"}
+    odd = {"wavlm", "wavlm-sum"}
     assert all(abs(ratio - 1) < 0.1 for name, ratio in ratios.items() if name not in odd), ratios
-    assert ratios["concat-4"] == pytest.approx(0.58, abs=0.02)
     assert ratios["wavlm"] == pytest.approx(2.6, abs=0.05)
     assert (sizes["wavlm"] - sizes["mfcc"]) / 1e6 == pytest.approx(3.2, abs=0.05)
 
@@ -62,10 +62,15 @@ def test_the_departures_are_undone_one_by_one_and_at_last_all():
         return names_of(network_of(experiments.MODELS[name][1])[2])
 
     ours = names_of(OURS)
-    assert fields("ours") == ours and fields("paper") == names_of(PAPER)
+    assert fields("split") == ours and fields("paper") == names_of(PAPER)
     for name, change in DEPARTURES.items():
-        undone = fields(f"without-{name}")
+        undone = fields("joint" if name == "split" else f"without-{name}")
         assert {field for field in ours if undone[field] != ours[field]} == set(change), name
+
+
+def test_no_two_models_are_the_same_training():
+    arguments = [arguments for _, arguments in experiments.MODELS.values()]
+    assert len(set(arguments)) == len(arguments) and experiments.MODELS["split"][1] == ""
 
 
 def test_departures_of_sampling_are_undone_in_our_own_model(monkeypatch):
@@ -79,8 +84,9 @@ def test_departures_of_sampling_are_undone_in_our_own_model(monkeypatch):
     monkeypatch.setattr(experiments, "bounds", lambda: [])
     labels = [label for label, _ in experiments.departures(SimpleNamespace(wavlm_checkpoint=None))]
     assert len(labels) == len(asked) == len(DEPARTURES) + 2
-    assert asked[0] == ("ours", "", {}) and asked[-1][0] == "paper"
-    sampled = [more for name, _, more in asked[1:] if name == "ours"]
+    assert asked[0] == ("split", "", {}) and asked[-1][0] == "paper"
+    assert labels[1] == "without split" and asked[1] == ("joint", "--undo split --depth 5", {})
+    sampled = [more for name, _, more in asked[1:] if name == "split"]
     assert sampled == [dict(sampler="ddpm", steps=1000), dict(guidance=1.0), dict(warmup_frames=0)]
     assert ("without-muon", "--undo muon", {}) in asked
 
@@ -98,11 +104,17 @@ def test_a_part_of_a_take_keeps_its_clock():
     motion = Motion(["Hips"], np.array([-1]), none, [()], [], 0.05, still, place)
     phrases = [dict(start=1.0, end=3.5), dict(start=4.0, end=6.0), dict(start=7.0, end=8.5)]
     stresses = [dict(time=3.0), dict(time=4.5), dict(time=8.0)]
-    answers = dict(phrases=phrases, stresses=stresses, speaker=7)
+    more = dict(rests=[[3.0, 4.5], [9.0, 9.5]], shrugs=[[8.0, 8.6]], steps=[[1.0, 1.5]])
+    answers = dict(phrases=phrases, stresses=stresses, speaker=7, **more)
     cut, kept = experiment_runs.within(motion, answers, 3.5, 8.5)
     assert len(cut) == 100 and cut.positions[0, 0, 0] == 70
     assert kept == dict(
-        phrases=[dict(start=0.5, end=2.5)], stresses=[dict(time=1.0), dict(time=4.5)], speaker=7
+        phrases=[dict(start=0.5, end=2.5)],
+        stresses=[dict(time=1.0), dict(time=4.5)],
+        speaker=7,
+        rests=[(0.0, 1.0)],
+        shrugs=[(4.5, 5.0)],
+        steps=[],
     )
 
 
@@ -120,7 +132,7 @@ def test_the_bounds_of_a_part_of_takes_are_those_of_its_own_seconds(tmp_path, mo
     assert list(first) == list(experiment_runs.BOUNDS)
     recorded = first["the recorded motion"]
     assert recorded["beat_f1"] > 0.9 and second["the recorded motion"]["beat_f1"] == 0
-    undefined = ("hand_agreement", "style_error", "rest_error")
+    undefined = ("hand_agreement", "form_agreement", "style_error", "rest_error")
     assert all(np.isnan(recorded[name]) for name in undefined)
     assert first["a mean pose"]["beat_f1"] == 0
     assert first["recorded, with other speech"]["beat_f1"] < 0.6
@@ -165,6 +177,25 @@ def test_music_is_as_long_as_the_speech_and_every_speed_is_known():
     assert lengths == dict.fromkeys(quick, 32_000) | faster
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_every_language_is_read_by_a_woman_and_a_man(monkeypatch, there):
+    read = []
+    monkeypatch.setattr(experiments_shipped, "has_espeak", lambda: there)
+    monkeypatch.setattr(experiments_shipped, "UNFAMILIAR", {})
+    monkeypatch.setattr(experiments_shipped, "takes_of", lambda folder: None)
+    monkeypatch.setattr(experiments_shipped, "corpus", lambda: None)
+    monkeypatch.setattr(experiments_shipped, "bounds", lambda: [])
+    monkeypatch.setattr(
+        experiments_shipped, "remembered", lambda checkpoint, key, compute: read.append(key)
+    )
+    rows = dict(experiments_shipped.unfamiliar(SimpleNamespace(seeds=[4, 5])))
+    assert list(rows)[:2] == ["English, female", "English, male"]
+    assert len(rows) == 2 * len(unfamiliar.LANGUAGES)
+    assert read[:2] == [["language", "en", "female", seed] for seed in (4, 5)] or not there
+    assert len(read) == there * 2 * len(rows)
+    assert there or all(row.startswith("not run: install espeak-ng") for row in rows.values())
+
+
 # ---- scores over seeds ---------------------------------------------------------------------------
 def test_the_spread_is_that_over_seeds():
     table = experiment_tables.summary([dict(beat_f1=f1) for f1 in (0.8, 0.9, 1.0)])
@@ -183,7 +214,7 @@ def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkey
         seeds=[0, 1, 5], steps=3600, batch=4, device="cpu", wavlm_checkpoint=None, wanted=None
     )
 
-    def trained(name, arguments, seed, args, folder):
+    def trained(name, arguments, seed, args):
         seen.append(seed)
         return f"{name} {seed}"
 
@@ -195,6 +226,7 @@ def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkey
         return {}
 
     monkeypatch.setattr(experiment_runs, "trained", trained)
+    monkeypatch.setattr(experiment_runs, "corpus", lambda: Path("corpora/puppet"))
     monkeypatch.setattr(experiment_runs, "motions_of", motions_of)
     monkeypatch.setattr(experiment_runs, "reference_of", lambda folder, part: None)
     monkeypatch.setattr(
@@ -203,7 +235,7 @@ def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkey
     monkeypatch.setattr(experiment_runs.metrics, "look_at", lambda motion: motion)
     monkeypatch.setattr(experiment_runs.report, "measure", measure)
     monkeypatch.setattr(experiment_runs.metrics, "diversity", lambda seen: 0.0)
-    experiment_runs.on_seeds(args, "split", tested=Path("corpora/puppet"))
+    experiment_runs.on_seeds(args, "split")
     assert seen == [0, 1, 5]
     assert sampled == [[(f"split {s}", s), (f"split {s}", s + 1)] for s in (0, 1, 5)]
 
@@ -237,6 +269,65 @@ def test_scores_are_remembered_by_how_they_were_made(tmp_path, monkeypatch):
         assert {name: made[name] for name in expected} == expected | sampling
         assert made["machine"] == machine() and "trained" not in made
     assert len(counted) == 3
+
+
+# ---- answers -------------------------------------------------------------------------------------
+def row(label, spread=0.01, **scores):
+    """A row of a table; each score has the same spread."""
+    each = {name: dict(mean=mean, spread=spread) for name, mean in scores.items()}
+    return dict(label=label, scores=each, made=[{}])
+
+
+def test_a_difference_within_the_spread_is_a_tie():
+    rows = [row("a", x=0.99, style_error=0.05), row("b", x=0.98, style_error=0.09)]
+    assert answers.against(rows, "a", "b", "x") == "0.990 against 0.980, a tie within the spread"
+    assert answers.against(rows, "a", "b", "style_error") == "0.050 against 0.090, better"
+    assert answers.against(rows, "b", "a", "style_error") == "0.090 against 0.050, worse"
+    rows[1] = row("b", x=0.9)
+    told = "a, against b: x 0.990 against 0.900, better."
+    assert answers.versus("a", "b", "x", "style_error")(rows) == told
+    assert answers.versus("a", "c", "x")(rows) is None
+
+
+def test_the_fewest_passes_that_tie_with_the_best_are_enough():
+    rows = [row("ddpm 5", beat_f1=0.9), row("dpmpp 10", beat_f1=0.985)]
+    rows += [row("ddpm 1000", beat_f1=0.99), row("dpmpp 25", beat_f1=0.988)]
+    answer = answers.ANSWERS["samplers"](rows + [dict(row("recorded", beat_f1=1.0), made=[])])
+    assert answer == (
+        "dpmpp 10 is enough: beat F1 0.985, within the spread of the best, ddpm 1000, 0.990."
+    )
+
+
+def test_departures_that_are_missed_are_named():
+    scores = dict(beat_f1=0.99, style_error=0.05)
+    rows = [row(answers.LABELS["ours"], **scores), row(answers.LABELS["paper"], **scores)]
+    rows += [row("without a", beat_f1=0.9, style_error=0.05), row("without b", **scores)]
+    rows += [row("without c", beat_f1=0.99, style_error=0.2)]
+    answer = answers.ANSWERS["departures"](rows)
+    assert answer.endswith("missed by more than the spread: a, c.")
+
+
+def test_longer_and_unfamiliar_say_what_is_worst():
+    rows = [row("last 20 s", beat_f1=0.9), row("first 20 s", beat_f1=0.99)]
+    rows += [row("whole", heading=12.4, slide=3.21)]
+    answer = answers.ANSWERS["longer"](rows)
+    assert "0.900 against 0.990, worse" in answer and "12 degrees" in answer and "3.2 cm" in answer
+    rows = [row(n, beat_f1=x) for n, x in (("as recorded", 0.9), ("a", 0.4), ("silence", 0.0))]
+    rows += [row("German", onset_hits=0.7, strokes_per_minute=9)]
+    answer = answers.ANSWERS["unfamiliar"](rows)
+    assert "at worst 0.400, with a." in answer and answer.endswith("German, 9.")
+
+
+@pytest.mark.parametrize("name", experiments.EXPERIMENTS)
+def test_every_experiment_has_an_answer_and_says_nothing_of_no_rows(name):
+    assert answers.ANSWERS[name]([]) is None
+    assert answers.ANSWERS[name]([dict(label="MFCC", scores={}, not_run="not run")]) is None
+
+
+def test_what_is_said_of_whether_a_body_stays_is_the_mean_over_takes(monkeypatch):
+    heading = dict(a=3.0, b=5.0)
+    monkeypatch.setattr(experiments_shipped, "standing", lambda m: dict(heading=heading[m]))
+    assert experiments_shipped.stands(["a", "b"]) == dict(heading=4.0)
 
 
 # ---- trainings and corpora -----------------------------------------------------------------------
@@ -325,6 +416,8 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(command, tmp_p
     report = json.loads((tmp_path / "results/experiments/features.json").read_text())
     labels = {row["label"]: row for row in report["rows"]}
     assert labels["MFCC"]["scores"]["beat_f1"]["each"] and "not run" in first.stdout
+    assert report["answer"].startswith("log-mel (ours), against MFCC: beat_f1 ")
+    assert first.stdout.strip().splitlines()[1] == report["answer"]
     assert "not run" in labels["WavLM, last layer"]["not_run"]
     assert (tmp_path / "results/experiments/features.png").stat().st_size > 5000
     assert report["models"]["mfcc"] == list(experiments.MODELS["mfcc"])
@@ -335,7 +428,7 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(command, tmp_p
     assert "2 steps" in (folder / "training.log").read_text()
     model = torch.load(folder / "model.pt", weights_only=True)
     assert model["speech"]["kind"] == "mfcc"
-    assert model["recipe"]["transform"]["momentum"] == model["recipe"]["octaves"] == 0
+    assert model["recipe"] == names_of(OURS)
     for one in ("model.pt", "last.pt"):  # one at a time is the same run: its scores are remembered
         (folder / one).unlink()
     again = command()
@@ -347,7 +440,7 @@ def test_an_experiment_trains_scores_draws_and_does_nothing_twice(command, tmp_p
 
     kept = folder / "arguments.txt"
     first_line = kept.read_text().splitlines()[0]
-    assert first_line == f"--undo {experiments.THEN} --features mfcc --data corpora/puppet"
+    assert first_line == "--features mfcc --data corpora/puppet"
     monkeypatch.chdir(tmp_path)
     whole = kept.read_text()
     for usual, other in (('"lr": 0.001', '"lr": 0.002'), ('"ema": 0.998', '"ema": 0.99')):
