@@ -5,9 +5,10 @@ A take is one recording: a motion (.bvh) and its sound. What happens to it, in t
     motion ── read, resampled to 20 frames a second ── PoseCodec.encode ──► pose   [F, P]
     sound  ── read, resampled to 16 kHz ───────────── SpeechFeatures ────► speech [F, S]
 
-    1. A row of `pose` describes one frame: how far the root moves over the ground and turns since
-       the last frame, its height and tilt, and the rotation of each joint (three numbers, an
-       exponential map). Columns that never change are dropped (body/pose.py).
+    1. A row of `pose` describes one frame: where the root stands and faces, seen from the take's
+       mean (if somebody walks: how far it moves and turns since the last frame), its height and
+       tilt, and the rotation of each joint (three numbers, an exponential map). Columns that never
+       change are dropped (body/pose.py).
     2. Both have one row a motion frame, and are cut to equal length.
     3. Each column is standardised over all takes: mean 0, deviation 1. The pose must be
        standardised, because diffusion adds noise of deviation 1 to it (PoseCodec standardises it).

@@ -1,11 +1,13 @@
 """A training run in its folder: settings from the command line, resuming, stopping, saving.
 
 setting, parse       a dataclass of settings <-> the command line
-resume               the checkpoint to go on from, and its settings
+resume_from          the checkpoint to go on from, and its settings
+claimed              a run's folder, for one run at a time
 Run                  what happens beside the loop: the bar, the look at the loss, what is due
 """
 
 import argparse
+import contextlib
 import itertools
 import math
 import shlex
@@ -18,7 +20,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from tools import CheckpointError, Parser, read_checkpoint
+from checkpoints import read_run, restore_training
+from tools import CheckpointError, Parser, alone_in, one_line, shown
 
 CHECK_EVERY = 10  # steps between looks at the loss; each makes a GPU wait for all it was given
 
@@ -92,16 +95,7 @@ ANEW = ("out", "device", "compile")  # not taken over: the folder may have moved
 def resume_from(folder, Settings, given, now):
     """The last checkpoint in a run's folder -> (the checkpoint, the Settings it goes on with)."""
     path = Path(folder) / "last.pt"
-    saved = read_checkpoint(path)
-    if "training" not in saved:
-        raise CheckpointError(f"{path}: was written for sampling only; train anew")
-    try:
-        before = Settings(**saved["training"]["settings"])
-    except TypeError as error:  # a setting that there is no more
-        raise CheckpointError(f"{path}: is of another version ({error}); train anew") from None
-    for one in fields(Settings):
-        if one.type is tuple:
-            setattr(before, one.name, tuple(getattr(before, one.name)))
+    saved, before = read_run(path, Settings)
     for name, value in given.items():  # what is given must not be ignored in silence
         if value != getattr(before, name) and name not in HERE_AND_NOW:
             raise CheckpointError(
@@ -115,6 +109,36 @@ def resume_from(folder, Settings, given, now):
 # ------------------------------------------------------------------------------------------------
 # Beside the loop
 # ------------------------------------------------------------------------------------------------
+@contextlib.contextmanager
+def claimed(folder, first):
+    """Make a run's folder and keep a second run out of it: InputError for that one.
+
+    Only the first process of a team does it. If nothing is written, a new folder is removed again.
+    """
+    if not first:
+        yield
+        return
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        busy = f"{folder}: another run is at work in it; wait for it, or give another --out"
+        with alone_in(folder, busy):
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # it holds something
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def only_a_picture():
+    """Within it a disk that is full ends no training: it gets one line."""
+    try:
+        yield
+    except OSError as error:
+        tqdm.write(f"warning: {one_line(error)}; the training goes on without it", file=sys.stderr)
+
+
 KEPT = ("last.pt", "model.pt", "scores.json", "loss.png", "layers.png", "sample-*.png")
 
 
@@ -133,7 +157,7 @@ def move_earlier_away(folder, say=print):
         path.replace(before / path.name)
     also = f"; --resume --out {shlex.quote(str(before))} goes on with it"
     go_on = also if (before / "last.pt").exists() else ""
-    say(f"what an earlier run left in {folder} is now in {before}{go_on}")
+    say(shown(f"what an earlier run left in {folder} is now in {before}{go_on}"))
 
 
 def summary(corpus, s):
@@ -161,6 +185,44 @@ def takes_of(corpus):
     return [[bvh.name, len(pose)] for (bvh, _), pose in zip(corpus.pairs, corpus.poses)]
 
 
+def fingerprints(corpus):
+    """Two numbers a take, of its motion and its speech, by which other recordings are noticed.
+
+    -> [[motion, speech]], each about 1 in size. Unlike a checksum of the files, they stay the same
+    where a sound has been stored in another format, or is read on another machine.
+    """
+    mean, deviation = (0, 1) if corpus.speech is not None else corpus.speech_scale
+    found = []
+    for pose, speech in zip(corpus.poses, corpus.speeches):
+        some = slice(None, None, max(1, len(pose) // 256))  # WavLM's features lie on disk
+        found.append([of_wave(pose[some]), of_wave((speech[some].float() - mean) / deviation)])
+    return found
+
+
+def of_wave(rows):
+    """Rows [n, columns] -> their product with a wave over both axes, a number."""
+    over_rows, over_columns = (torch.arange(n).cos() for n in rows.shape)
+    return float(over_rows @ rows.float() @ over_columns) / math.sqrt(rows.numel())
+
+
+SAME = 0.01  # fingerprints of one recording may differ by so much: a GPU rounds otherwise
+
+
+def refuse_other_recordings(before, now, takes, path, data):
+    """CheckpointError if the recordings are not those that the run was started with.
+
+    before, now: fingerprints. Named is the take that differs most: all are standardised together,
+    so that a new take moves the others a little too.
+    """
+    apart = (torch.tensor(before) - torch.tensor(now)).abs()  # [takes, 2]
+    if not apart.max() < SAME:  # nan too
+        n, which = divmod(int(apart.argmax()), 2)
+        raise CheckpointError(
+            f"{path}: the {('motion', 'sound')[which]} of {takes[n][0]} in {data} is not the one "
+            "that the run was started with; restore it or start anew"
+        )
+
+
 class Run:
     """What happens beside the loop of train.py: progress, the look at the loss, stopping."""
 
@@ -170,11 +232,11 @@ class Run:
         training = saved["training"] if saved else dict(step=0, losses=[])
         self.first = self.kept = training["step"]  # kept: the step that is in last.pt
         self.losses, self.recent = list(training["losses"]), []
-        self.started, self.asked_to_stop = time.time(), []
-        self.usual = {}
+        self.asked_to_stop, self.usual = [], {}
 
     def steps(self):
         """The steps of this run with a bar, and with Ctrl-C and kill turned into a saved stop."""
+        self.started = time.time()
         for sign in (signal.SIGINT, signal.SIGTERM):
             self.usual[sign] = signal.signal(sign, self.stop_soon)
         self.bar = tqdm(
@@ -241,11 +303,12 @@ class Run:
         if self.stop and done < self.s.steps:
             self.bar.close()
             again = f"python {self.command} --out {shlex.quote(str(self.folder))} --resume"
-            raise SystemExit(f"stopped after {done} steps and saved; continue with: {again}")
+            said = shown(f"stopped after {done} steps and saved; continue with: {again}")
+            raise SystemExit(said)
 
     def restore(self, model, ema, optimiser, corpus):
         """Put the state of a resumed run in place; or move away what an earlier run left."""
-        takes = takes_of(corpus)
+        takes, self.fingerprints = takes_of(corpus), fingerprints(corpus)
         if self.saved is None:
             if self.team.first:
                 move_earlier_away(self.folder)
@@ -260,9 +323,10 @@ class Run:
                 f"{self.folder / 'last.pt'}: the takes to train on in {self.s.data} are not those "
                 "that the run was started with; restore them or start anew"
             )
-        model.load_state_dict(training["weights"])
-        ema.load_state_dict(self.saved["ema"])
-        optimiser.load_state_dict(training["optimiser"])
+        if known := training.get("fingerprints"):  # an earlier version stored none
+            where = self.folder / "last.pt", self.s.data
+            refuse_other_recordings(known, self.fingerprints, takes, *where)
+        restore_training(self.folder / "last.pt", self.saved, model, ema, optimiser)
         self.saved = None  # a second copy of all weights
 
     def state(self, done, model, optimiser, corpus):
@@ -270,15 +334,16 @@ class Run:
         training = dict(
             settings=asdict(self.s), takes=takes_of(corpus), step=done, losses=self.losses,
             weights=model.state_dict(), optimiser=optimiser.state_dict(),
+            fingerprints=self.fingerprints,
         )  # fmt: skip
         return dict(training=training)
 
     def end(self):
         """The model is saved: say so, and from here on a signal stops at once."""
         minutes, steps = (time.time() - self.started) / 60, self.s.steps - self.first
-        print(f"{minutes:.1f} minutes for {steps} steps -> {self.folder / 'last.pt'}")
+        print(f"{minutes:.1f} minutes for {steps} steps -> {shown(self.folder / 'last.pt')}")
         for sign, handler in self.usual.items():
             signal.signal(sign, handler)
         if self.asked_to_stop:
             model = self.folder / "model.pt"
-            raise SystemExit(f"stopped: the training was at its end, and {model} is saved")
+            raise SystemExit(f"stopped: the training was at its end, and {shown(model)} is saved")

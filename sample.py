@@ -3,7 +3,7 @@
 For each recording it writes STEM.bvh (opens in Blender and every other animation program),
 STEM.html (plays the motion with its sound in a browser, offline) and STEM.png (a glance at it).
 
-    sound -> load_audio -> SpeechFeatures -> generate -> PoseCodec.decode -> .bvh, .html, .png
+    sound -> load_audio -> SpeechFeatures -> generate -> PoseCodec.decode -> plant -> .bvh, ...
 
 `Generator` is these steps. generate_by_recipe (beyond/stream.py) calls diffmotion.generate with the
 sampler and the number of steps of the model's recipe: for the paper sample_ddpm and 1000 steps; for
@@ -30,18 +30,15 @@ from beyond.departures import mixed_layers
 from beyond.options import parse, settings_of
 from beyond.recipes import recipe_of
 from beyond.stream import generate_by_recipe
+from body.feet import plant
 from body.pose import PoseCodec
+from checkpoints import read_model
 from diffmotion import DiffMotion, NoiseSchedule
 from recordings.audio import SAMPLE_RATE, SpeechError, load_audio
 from recordings.cache import cached_features
 from show import view
 from show.outputs import free_stem, write_outputs
-from tools import (
-    CheckpointError,
-    one_line,
-    read_checkpoint,
-    run_script,
-)
+from tools import one_line, run_script, shown
 from wavlm_loader import SpeechFeatures
 
 
@@ -87,31 +84,27 @@ class Generator:
         not to be those of the model's recipe
         """
         pose = generate_by_recipe(self.model, self.schedule, speech, **settings)  # [B, F, P]
-        return [self.codec.decode(one) for one in pose.float().cpu().numpy()]
+        return [self.motion_of(one) for one in pose.float().cpu().numpy()]
+
+    def motion_of(self, pose):
+        """Pose features [F, P] -> Motion, with feet that stand still where they stand."""
+        return plant(self.codec.decode(pose))
 
 
 def load_generator(
     path, device="cpu", wavlm_checkpoint=None, precision="float32", compile=False, networks=()
 ):
-    """Checkpoint file -> Generator on `device`. CheckpointError for a file that holds no model.
+    """Checkpoint file -> Generator on `device`. CheckpointError for a file of no sound model.
 
     precision   "float32", "bfloat16", or "auto": bfloat16 where it is faster
     networks    {name: class} of baselines, see lab/baselines.py
     """
-    state = read_checkpoint(path)
     networks = dict(networks) | dict(DiffMotion=DiffMotion)
-    if state.get("network") not in networks:
-        raise CheckpointError(f"{path}: is a baseline; python -m lab.evaluate scores it")
-    try:
-        schedule, recipe = NoiseSchedule(**state["schedule"]), recipe_of(state["recipe"])
-        model = networks[state["network"]](**state["model"], recipe=recipe, schedule=schedule)
-        model.load_state_dict({name: weight.float() for name, weight in state["ema"].items()})
-        codec, (mean, deviation) = PoseCodec(state["codec"]), state["speech_scale"]
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        kind = type(error).__name__
-        raise CheckpointError(
-            f"{path}: its parts do not fit together ({kind}); it is of another version, train anew"
-        ) from None
+    state = read_model(path, networks)
+    schedule, recipe = NoiseSchedule(**state["schedule"]), recipe_of(state["recipe"])
+    model = networks[state["network"]](**state["model"], recipe=recipe, schedule=schedule)
+    model.load_state_dict({name: weight.float() for name, weight in state["ema"].items()})
+    codec, (mean, deviation) = PoseCodec(state["codec"]), state["speech_scale"]
     fast.for_sampling(model, device, precision, compile)
     features = SpeechFeatures(**state["speech"], checkpoint=wavlm_checkpoint, device=device)
     return Generator(model, schedule, codec, features, (mean, deviation), device)
@@ -179,7 +172,7 @@ def files(args, generator, how, seeds):
             except OSError as error:  # too long a name, a full disk
                 refuse(error, failed)
                 continue
-            print(f"{name}: {len(waveform) / SAMPLE_RATE:.1f} s of speech, {said}")
+            print(shown(f"{name}: {len(waveform) / SAMPLE_RATE:.1f} s of speech, {said}"))
     if failed:
         sys.exit(2)
 
@@ -187,7 +180,7 @@ def files(args, generator, how, seeds):
 @contextmanager
 def progress_bar(jobs, steps):
     """A bar over a sampler's steps, for jobs that go through the network together."""
-    names = ", ".join(name.name for name, _, _ in jobs)[:60]
+    names = shown(", ".join(name.name for name, _, _ in jobs)[:60])
     with tqdm(total=steps, desc=names, unit="step", disable=None) as bar:
 
         def progress(steps):

@@ -46,7 +46,7 @@ DROP = 0.1  # condition dropout: share of windows with the null condition (the a
 # ------------------------------------------------------------------------------------------------
 @dataclass
 class Settings:
-    """What one can set. The defaults: eight minutes on two CPU cores, for the puppet.
+    """What one can set. The defaults: a quarter of an hour on two CPU cores, for the puppet.
 
     "(paper: N)" is the value with --recipe paper; beyond/recipes.py says where it is from. The
     default recipe is ours.
@@ -67,7 +67,7 @@ class Settings:
     layer: str = setting("last", "of WavLM (paper: last); 0 to 12, or sum: all", choices=LAYERS)
     wavlm_checkpoint: str = setting("", "WavLM Base+: torchaudio's, Microsoft's, Hugging Face's")
     cache: str = setting(CACHE, "folder that keeps WavLM's features from run to run")
-    steps: int = setting(3600, "optimiser steps (paper: 400 epochs)", least=1)
+    steps: int = setting(7000, "optimiser steps (paper: 400 epochs)", least=1)
     batch: int = setting(8, "windows a step (paper: 36); many small steps suit a CPU", least=1)
     window: int = setting(160, "frames a window: 8 s, two phrases (paper: 400)", least=1)
     lr: float = setting(1e-3, "peak learning rate (paper: 2e-4)", least=1e-12, most=1)
@@ -156,16 +156,22 @@ def main(arguments=None, network=DiffMotion, loss_of=training_loss, command="tra
     saved = None
     if resume:
         saved, s = runs.resume_from(s.out, Settings, given, s)
-    team, out = Team(s.device, s.batch), Path(s.out)
+    run = runs.Run(Path(s.out), s, saved, Team(s.device, s.batch), command)
+    with runs.claimed(run.folder, run.team.first):
+        whole_run(run, network, loss_of)
+
+
+def whole_run(run, network, loss_of):
+    """From recordings to model.pt in the run's folder."""
+    s, team, out = run.s, run.team, run.folder
     say = print if team.first else lambda *_: None
-    if s.recipe == "paper" and not resume:
+    if s.recipe == "paper" and not run.saved:
         say(paper_table(s))
     features = SpeechFeatures(s.features, s.fps, s.wavlm_checkpoint or None, s.layer, team.device)
     recipe = recipe_for(s, features.layers)
     with team.first_goes_ahead():  # it writes the puppet and WavLM's features
         pairs = find_pairs(ready_puppet() if s.data == "puppet" else s.data, s.test, s.skip)
         held_out = {part: usable_takes(pairs[part], s.skip) for part in ("valid", "test")}
-        out.mkdir(parents=True, exist_ok=True)
         corpus = Corpus(
             pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip,
             scratch=out, cache=s.cache, versions=versions(recipe),
@@ -183,13 +189,13 @@ def main(arguments=None, network=DiffMotion, loss_of=training_loss, command="tra
     say(f"{millions:.2f} M parameters, {team.device}, {digits}")
 
     example = (held_out["valid"] or held_out["test"] or corpus.pairs)[0]
-    run = runs.Run(out, s, saved, team, command)
     ema = train(model, corpus, run, loss_of, network.__name__, example)
     if not team.close():
         return
-    plot_loss(out / "loss.png", run.losses, runs.CHECK_EVERY, s.steps)
-    if features.layers > 1:
-        plot_layers(out / "layers.png", ema.speech_encoder.shares.softmax(dim=0).tolist())
+    with runs.only_a_picture():
+        plot_loss(out / "loss.png", run.losses, runs.CHECK_EVERY, s.steps)
+        if features.layers > 1:
+            plot_layers(out / "layers.png", ema.speech_encoder.shares.softmax(dim=0).tolist())
     state = checkpoint(network.__name__, ema, corpus)
     state["ema"] = {name: weight.half() for name, weight in state["ema"].items()}
     tools.save_checkpoint(out / "model.pt", state)
@@ -226,11 +232,11 @@ def train(model, corpus, run, loss_of, name, example):
         done = step + 1
         if not run.looks(done, loss, norm):  # every 10 steps it reads the loss; nan stops the run
             continue
+        if run.picture_is_due(done):  # before it is saved: a resumed run draws what was not drawn
+            draw_sample(run.folder / f"sample-{done}.png", ema, corpus, example, s)
         if run.save_is_due(done):
             training = run.state(done, model, optimiser, corpus)
             tools.save_checkpoint(run.folder / "last.pt", checkpoint(name, ema, corpus) | training)
-        if run.picture_is_due(done):
-            draw_sample(run.folder / f"sample-{done}.png", ema, corpus, example, s)
         run.stop_if_asked(done)
     return ema
 
@@ -244,6 +250,7 @@ def checkpoint(name, model, corpus):
     )  # fmt: skip
 
 
+@runs.only_a_picture()
 def draw_sample(path, model, corpus, take, s):
     """A picture of what the model does to the first 12 s of a held-out take, (bvh, sound)."""
     waveform = load_take(*take)[1][: 12 * SAMPLE_RATE]
@@ -257,4 +264,4 @@ def draw_sample(path, model, corpus, take, s):
 
 
 if __name__ == "__main__":
-    tools.run_script(main)
+    tools.run_script(main, goes_on=True)

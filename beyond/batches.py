@@ -30,7 +30,7 @@ def together(generator, speeches, seeds, **settings):
     Short clips are padded with zeros, which is what a clip by itself hears behind its end, and the
     motion looks at nothing beyond its segment.
     """
-    model, decode = generator.model, generator.codec.decode
+    model = generator.model
     if hasattr(model, "generate"):  # baselines, which know nothing of seeds in a batch
         pairs = zip(speeches, seeds)
         return [generator(speech, seed=seed, **settings)[0] for speech, seed in pairs]
@@ -39,4 +39,4 @@ def together(generator, speeches, seeds, **settings):
     batch = torch.cat(padded)  # [n, longest, S]
     poses = generate_by_recipe(model, generator.schedule, batch, seed=list(seeds), **settings)
     poses = poses.float().cpu().numpy()  # [n, longest, P]
-    return [decode(pose[: speech.shape[1]]) for pose, speech in zip(poses, speeches)]
+    return [generator.motion_of(pose[: speech.shape[1]]) for pose, speech in zip(poses, speeches)]

@@ -11,7 +11,6 @@ import itertools
 import sys
 import time
 from collections import deque
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from body.bvh import BvhStream
 from recordings.audio import SAMPLE_RATE, SpeechError, load_audio, load_audio_blocks, without_rumble
 from recordings.blocks import features_in_blocks
 from recordings.level import RunningLevel, loud_level_of
-from show.outputs import free_stem
+from tools import shown
 
 # Frames made at once: 10 s. Smaller chunks cost more a frame, larger ones memory
 STREAM_CHUNK = 200
@@ -55,7 +54,7 @@ def from_file(generator, name, path, chunk=None, **settings):
         level, samples = loud_level_of(load_audio_blocks(name))
         pieces = features_in_blocks(features, load_audio_blocks(name), lambda: level, samples)
     seconds = samples / SAMPLE_RATE
-    bar = tqdm(desc=name.name, total=int(seconds), unit=" s of speech", disable=None)
+    bar = tqdm(desc=shown(name.name), total=int(seconds), unit=" s of speech", disable=None)
     with BvhStream(path) as bvh:
         for motion in motions(generator, pieces, chunk, **settings):
             bvh.append(motion)
@@ -63,8 +62,8 @@ def from_file(generator, name, path, chunk=None, **settings):
     bar.close()
     times = seconds / (time.perf_counter() - begun)
     print(
-        f"{name}: {seconds:.1f} s of speech, {bvh.frames} frames, "
-        f"{times:.1f} times as fast as it was spoken -> {path}"
+        f"{shown(name)}: {seconds:.1f} s of speech, {bvh.frames} frames, "
+        f"{times:.1f} times as fast as it was spoken -> {shown(path)}"
     )
 
 
@@ -93,7 +92,7 @@ def from_pipe(generator, pipe, bvh, chunk=None, **settings):
     except KeyboardInterrupt:  # how a recording ends; all whole chunks are there
         pass
     if waits:
-        where = f" -> {bvh.path}" if bvh.path else ""
+        where = f" -> {shown(bvh.path)}" if bvh.path else ""
         sys.stderr.write(
             f"{bvh.frames} frames{where}; the first frame of a chunk was written "
             f"{np.mean(waits):.2f} s after it was spoken, at most {max(waits):.2f} s\n"
@@ -110,11 +109,8 @@ def main(args, generator, how):
     if str(args.out) == "-":
         return from_pipe(generator, pipe, BvhStream(out=sys.stdout.buffer), **settings)
 
-    def path():
-        there = {path.stem.casefold() for path in args.out.glob("[Ll]ive*.bvh")}
-        return args.out / f"{free_stem(Path('live.bvh'), there, args.out)}.bvh"
-
-    with BvhStream(path) as bvh:
+    more = (args.out / f"live-{n}.bvh" for n in itertools.count(2))
+    with BvhStream(itertools.chain([args.out / "live.bvh"], more)) as bvh:
         return from_pipe(generator, pipe, bvh, **settings)
 
 

@@ -174,15 +174,18 @@ def recipe_for(settings, layers=1):
 
 
 # The pieces that a checkpoint may name. A checkpoint holds names and numbers, never code.
-PIECES = {
-    piece.__name__: piece
-    for piece in (
-        AdaLN, SplitAdaLN, SpeechEncoder, ContextEncoder, LayerMix, GestureEncoder,
-        MarkedGestureEncoder, diffmotion.causal_mask, segment_mask, diffmotion.predict_noise,
-        predict_v, Identity, Innovations, diffmotion.equal_weight, balanced_loss, diffmotion.adamw,
-        muon, diffmotion.linear_warmup, cosine,
-    )
-}  # fmt: skip
+PIECES = dict(  # field: those that can stand there
+    adaln=(AdaLN, SplitAdaLN),
+    speech_encoder=(SpeechEncoder, ContextEncoder, LayerMix),
+    encoder=(SpeechEncoder, ContextEncoder),  # behind a LayerMix
+    gesture_encoder=(GestureEncoder, MarkedGestureEncoder),
+    mask=(diffmotion.causal_mask, segment_mask),
+    prediction=(diffmotion.predict_noise, predict_v),
+    transform=(Identity, Innovations),
+    loss=(diffmotion.equal_weight, balanced_loss),
+    optimiser=(diffmotion.adamw, muon),
+    learning_rate=(diffmotion.linear_warmup, cosine),
+)
 
 
 def names_of(recipe):
@@ -200,12 +203,12 @@ def names_of(recipe):
 def recipe_of(names):
     """The inverse of names_of. KeyError, TypeError for what no recipe has."""
 
-    def piece(value):
+    def piece(field, value):
         if not isinstance(value, dict):
             return value
-        settings = {name: piece(v) for name, v in value.items() if name != "piece"}
-        found = PIECES[value["piece"]]
+        settings = {name: piece(name, v) for name, v in value.items() if name != "piece"}
+        found = {one.__name__: one for one in PIECES[field]}[value["piece"]]
         inspect.signature(found).bind_partial(**settings)  # TypeError for a keyword it lacks
         return partial(found, **settings) if settings else found
 
-    return Recipe(**{name: piece(value) for name, value in names.items()})
+    return Recipe(**{name: piece(name, value) for name, value in names.items()})

@@ -17,11 +17,12 @@ import numpy as np
 
 from body.motion import BvhError, Motion, between, meant_frame_time, neighbours
 from body.rotations import euler_to_matrix, matrix_to_euler, smooth_angles
-from tools import named, written_beside
+from tools import is_named_pipe, named, written_beside
 
 CHANNEL_NAMES = {
     f"{axis}{kind}".lower(): f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")
 }
+FAR = 1e9  # of lengths and degrees: more is no body in any unit
 WITH_POINTS = "; its numbers have decimal commas: export it with decimal points"
 
 
@@ -51,22 +52,35 @@ def read_bvh(path, fps=None):
 
 def read_skeleton(path):
     """(joint names, parents [J], offsets [J, 3]) of a BVH file; its motion is not read."""
-    data = b""
+    data, last = b"", 0  # last: where the last line begins that was read
     line = re.compile(rb"^[ \t]*MOTION", flags=re.MULTILINE | re.IGNORECASE)
-    with open(path, "rb") as file:
-        while not line.search(data) and (more := file.read(65_536)):
-            data += more
     with _errors_of(path):
+        with open(path, "rb") as file:
+            while not line.search(data, last) and (more := file.read(65_536)):
+                last, data = data.rfind(b"\n") + 1, data + more
         return _read_hierarchy(_split_at_motion(data + b"\n")[0])[:3]
 
 
 @contextlib.contextmanager
 def _errors_of(path):
-    """Within it a BvhError says which file it is about."""
+    """Within it a BvhError says which file it is about; a file that cannot be read is one too."""
     try:
+        if is_named_pipe(path):
+            raise BvhError("is a named pipe; name a file")
         yield
     except BvhError as error:
         raise BvhError(f"{path}: {error}") from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise BvhError(f"{path}: cannot be read ({reason}); check its name and rights") from None
+
+
+def is_a_name(text):
+    """Can a BVH file hold this as the name of a joint, so that reading gives it back?"""
+    if not isinstance(text, str) or set(text) & set("{}\t") or text.strip() != text:
+        return False
+    # A lone surrogate stands for a byte that was no letter: it cannot be written
+    return text.splitlines() in ([], [text]) and text.encode("utf-8", "ignore").decode() == text
 
 
 def _split_at_motion(data):
@@ -90,6 +104,7 @@ def _split_at_motion(data):
 def _read_hierarchy(text):
     """Text before MOTION -> (names, parents [J], offsets [J, 3], channels, end_sites) of Motion."""
     names, parents, offsets, channels, end_sites = [], [], [], [], []
+    known = set()  # the names once more: a list would be searched from end to end
     # `current` is what is being described: a joint's index, or ("end", joint, name) for an End
     # Site. `stack` holds one of these for each open brace.
     stack, current = [], None
@@ -98,8 +113,9 @@ def _read_hierarchy(text):
         word, rest = word.upper(), rest.strip()
         inside_joint = bool(stack) and isinstance(stack[-1], int)
         if word in ("ROOT", "JOINT"):
-            _check_joint(word, rest, names, inside_joint)
+            _check_joint(word, rest, known, inside_joint)
             names.append(rest)
+            known.add(rest)
             parents.append(stack[-1] if stack else -1)
             offsets.append(None)
             channels.append(())
@@ -148,7 +164,7 @@ def _three_numbers(text, current):
         offset = np.array(text.split(), dtype=np.float64)
     except ValueError:
         offset = np.zeros(0)
-    if offset.shape != (3,) or not np.isfinite(offset).all() or current is None:
+    if offset.shape != (3,) or not (np.abs(offset) < FAR).all() or current is None:
         hint = WITH_POINTS if "," in text else ""
         raise BvhError(f"OFFSET needs three numbers, found {text[:40]!r}{hint}")
     return offset
@@ -220,9 +236,11 @@ def _read_rows(body, frames, width, frame_time, fps):
             body = b" ".join([body[edges[n] : edges[n + 1]] for n in wanted.tolist()])
         needed = np.searchsorted(wanted, before), np.searchsorted(wanted, after), u
     rows = _numbers(body).reshape(len(wanted), width)  # [n, width]
-    if not np.isfinite(rows).all():
-        frame = int(wanted[np.argwhere(~np.isfinite(rows))[0, 0]])
-        raise BvhError(f"frame {frame} holds NaN or infinity; cut it out or export the file again")
+    good = np.abs(rows) < FAR  # False for NaN too
+    if not good.all():
+        n, column = np.argwhere(~good)[0]
+        what = "NaN or infinity" if not np.isfinite(rows[n, column]) else f"{rows[n, column]:g}"
+        raise BvhError(f"frame {wanted[n]} holds {what}; cut it out or export the file again")
     return rows, needed
 
 
@@ -319,21 +337,27 @@ def _head(motion, frames):
     def numbers(offset):
         return " ".join(f"{x:.6f}" for x in offset)
 
-    def joint(j, depth):
+    def begin(j, tab):
         file_order.append(j)
-        tab, channels = "\t" * depth, motion.channels[j]
-        lines.append(f"{tab}{'JOINT' if depth else 'ROOT'} {motion.names[j]}")
+        channels = motion.channels[j]
+        lines.append(f"{tab}{'JOINT' if tab else 'ROOT'} {motion.names[j]}")
         lines.append(tab + "{")
         lines.append(f"{tab}\tOFFSET {numbers(motion.offsets[j])}")
         lines.append(f"{tab}\tCHANNELS {len(channels)} {' '.join(channels)}".rstrip())
-        for child in children[j]:
-            joint(child, depth + 1)
+
+    def end(j, tab):
         for name, offset in ends.get(j, []):
             lines.append(f"{tab}\tEnd Site {name}".rstrip())
             lines.extend([f"{tab}\t{{", f"{tab}\t\tOFFSET {numbers(offset)}", f"{tab}\t}}"])
         lines.append(tab + "}")
 
-    joint(0, 0)
+    stack = [(begin, 0, "")]  # not a recursion: Python's ends at some 1000 joints in a chain
+    while stack:
+        step, j, tab = stack.pop()
+        step(j, tab)
+        if step is begin:
+            stack.append((end, j, tab))
+            stack += [(begin, child, tab + "\t") for child in reversed(children[j])]
     lines += ["MOTION", f"Frames: {frames}", f"Frame Time: {motion.frame_time:.9g}"]
     return "\n".join(lines) + "\n", file_order
 
@@ -370,9 +394,9 @@ class BvhStream:
     can open it meanwhile. If this program is killed, what was appended stays. (A kill between an
     append's two writes leaves rows at the end that are not counted.)
 
-    path may be a function that returns the path; it is called at the first append. With `out`, a
-    binary file such as a pipe, nothing can be corrected later: its head says `Frames: 0`, and
-    rows follow until it ends.
+    path may also be an iterator of paths: the file is the first of them that nobody has, and no
+    other is replaced. With `out`, a binary file such as a pipe, nothing can be corrected later: its
+    head says `Frames: 0`, and rows follow until it ends.
     """
 
     DIGITS = 9  # of the number of frames, filled up with blanks; read_bvh takes as many
@@ -394,8 +418,6 @@ class BvhStream:
         If it fails (a full disk, Ctrl-C), the file is as it was before, or absent without frames.
         """
         head = ""
-        if callable(self.path):
-            self.path = self.path()
         if self.frames == 0:
             head, self.order = _head(motion, f"{0:{self.DIGITS}}")
             self.count_at = head.encode().index(b"\nFrames: ") + len(b"\nFrames: ")
@@ -405,15 +427,26 @@ class BvhStream:
             self.file.write(data)
             self.file.flush()
         else:
+            if self.frames == 0:
+                self._create()
             with named(self.path):
                 self._write(data, self.frames + len(motion))
         self.frames, self.end = self.frames + len(motion), self.end + len(data)
         self.angles = angles
 
+    def _create(self):
+        """A new file: no link of this name is followed. Unbuffered: a kill loses nothing."""
+        if isinstance(self.path, (str, os.PathLike)):
+            Path(self.path).unlink(missing_ok=True)
+            self.file = open(self.path, "xb", buffering=0)
+            return
+        for path in self.path:
+            with contextlib.suppress(FileExistsError):
+                self.file, self.path = open(path, "xb", buffering=0), path
+                return
+
     def _write(self, data, frames):
         """Write `data` at the end, then the new number of frames; take both back if it fails."""
-        if self.frames == 0:
-            self.file = open(self.path, "wb", buffering=0)  # unbuffered: a kill loses nothing
         try:
             left = memoryview(data)
             while left:  # a disk that fills up takes a part first

@@ -25,10 +25,11 @@ from recordings.skeletons import (
     refuse_other_skeleton,
     refuse_other_unit,
 )
-from tools import InputError, Parser, run_script
+from tools import InputError, Parser, run_script, shortened, shown
 
 FASTEST_TURN = 3000  # degrees a second: twice the fastest wrist in sports; more is a capture error
 FASTEST_MOVE = 6  # body heights a second, 10 m/s: a sprinter
+USUAL_FPS = 20  # train.py's --fps
 USUAL_WINDOW = 8.0  # s: train.py's --window, 160 frames of 20 a second
 CLIPPED_SHARE = 1e-4  # of the samples, in runs of three or more at the peak
 QUIET = -50  # dB below full scale of the loud parts: the microphone was not on
@@ -121,9 +122,15 @@ def check_take(bvh, sound):
 
     Raises what training would raise.
     """
-    motion, waveform = load_take(bvh, sound)
-    spoken, moved = len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
     odd = []
+    try:
+        motion, waveform = load_take(bvh, sound)
+    except BvhError as error:
+        # Training reads the rows that it needs. Where it stops, the same is raised once more
+        motion, waveform = load_take(bvh, sound, USUAL_FPS)
+        what = str(error).removeprefix(f"{bvh}: ")
+        odd.append(f"{what} (training at {USUAL_FPS} frames a second does not read that row)")
+    spoken, moved = len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
     if abs(spoken - moved) > 0.5:
         odd.append(
             f"the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; the rest is not used"
@@ -256,7 +263,7 @@ def check(folder, test=()):
     pairs, lonely = match_files(folder)
     split = split_takes(folder, pairs, test)  # training leaves out what is unusable afterwards
     found = look(pairs, lonely, split)
-    print(f"{folder}")
+    print(shown(folder))
     print_contents(found, len(pairs))
     if found.first:
         print_body(found)
@@ -271,7 +278,7 @@ def check(folder, test=()):
 
 def print_line(name, what):
     """One line of the report, in two columns."""
-    print(f"  {name:<22}{what}")
+    print(f"  {name:<22}{shown(what)}")
 
 
 def print_contents(found, count):
@@ -320,7 +327,7 @@ def print_wrong(found):
     if found.wrong:
         print("what to look at (! stops training, or is left out with --skip)")
     for path, what, stops in sorted(found.wrong):
-        print_line("!" if stops else "", f"{path}: {what}")
+        print_line("!" if stops else "", shortened(shown(f"{path}: {what}")))
 
 
 def print_part(part, seconds):

@@ -19,6 +19,8 @@ SAMPLE_RATE = 16_000  # what WavLM was trained on; enough for every formant of s
 CUT = 40  # Hz, of the high-pass filter
 SETTLING = 1600  # samples (0.1 s) after which the filter's ringing is below 2e-8
 SILENCE = 1e-4  # -80 dB: below the noise of any microphone
+LEAST_RATE, MOST_RATE = 4000, 1_000_000  # Hz, of a file: a telephone has 8000, a studio 192,000
+AT_ONCE = 2**22  # numbers of a file that are read at once, of all its channels: 16 MB
 
 
 class SpeechError(InputError):
@@ -132,7 +134,8 @@ def _blocks(path, seconds=20):
             known = file.format in ("WAV", "FLAC") or (file.format == "MP3" and tagged(path))
             # Not file.blocks(): where the file is cut off, soundfile 0.14 fills up the last block
             # with whatever is in memory
-            while len(block := file.read(int(rate * seconds), dtype="float32", always_2d=True)):
+            size = max(1, min(int(rate * seconds), AT_ONCE // file.channels))
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
                 loudest_channel = max(loudest_channel, float(np.ptp(block, axis=0).max()) / 2)
                 block = block.mean(axis=1)  # [n]
                 _refuse_no_sound(path, block, read)
@@ -175,11 +178,17 @@ def _refuse_unreadable(path):
 
 
 def _refuse_odd_rate(path, rate):
-    """SpeechError for a rate whose resampling filter would not fit into memory.
+    """SpeechError for a rate that holds no speech, or whose resampling filter is far too large.
 
-    The filter has old * new / gcd^2 numbers: 70,000 for 44100 Hz, 700 million for 44101 Hz.
+    The filter has old * new / gcd^2 numbers: 70,000 for 44100 Hz, 700 million for 44101 Hz. Of 20
+    million numbers it takes 0.4 GB and 2 s to make.
     """
-    if rate * SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE) ** 2 > 5e7:
+    if rate < LEAST_RATE:
+        raise SpeechError(
+            f"{path}: has {rate} samples a second, of which at least {LEAST_RATE} are needed for "
+            "speech; if the number in the file is wrong, correct it, else record again"
+        )
+    if rate > MOST_RATE or rate * SAMPLE_RATE // math.gcd(rate, SAMPLE_RATE) ** 2 > 2e7:
         raise SpeechError(
             f"{path}: has {rate} samples a second, which hardly anything has; convert it to 48000"
         )

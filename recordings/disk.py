@@ -23,7 +23,9 @@ class DiskRows:
 
     def __init__(self, folder):
         self.folder = folder or tempfile.gettempdir()
-        self.file, self.shape, self.ends = tempfile.TemporaryFile(dir=folder), (), [0]
+        with named(self.folder):
+            self.file = tempfile.TemporaryFile(dir=folder)
+        self.shape, self.ends = (), [0]
 
     def __len__(self):
         return self.ends[-1]

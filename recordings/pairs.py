@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from body.bvh import read_bvh
 from recordings.audio import SAMPLE_RATE, load_audio, not_utf8
-from tools import InputError
+from tools import InputError, one_line, shown
 
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")
 
@@ -82,9 +82,9 @@ def match_files(folder):
             f"{folder}: no such folder; give one that holds .bvh files and sound files "
             "of the same names"
         )
-    files = files_below(folder)
-    motions, sounds, odd = group_by_stem(files)
-    pairs = []
+    files, odd = files_below(folder)
+    motions, sounds, unnamed = group_by_stem(files)
+    pairs, odd = [], odd + unnamed
     for stem, group in motions.items():
         matched, left, several = match_group(folder, group, sounds.get(stem, []))
         pairs, odd, sounds[stem] = pairs + matched, odd + several, left
@@ -110,15 +110,28 @@ def is_sound(path):
 
 
 def files_below(folder):
-    """All files below `folder`, sorted. Links are followed, hidden files are left out."""
-    files, seen = [], set()
-    for at, below, names in os.walk(folder, followlinks=True):
+    """All files below `folder` -> (sorted paths, odd [(folder that may not be read, why)]).
+
+    Links are followed, hidden files are left out.
+    """
+    files, seen, closed = [], set(), {}
+
+    def note(error):
+        what = f"cannot be read ({error.strerror}); check the folder's rights, or move it away"
+        closed.setdefault(Path(error.filename), what)
+
+    for at, below, names in os.walk(folder, onerror=note, followlinks=True):
         if os.path.realpath(at) in seen:  # a link that leads back
             below.clear()
             continue
         seen.add(os.path.realpath(at))
-        files += [Path(at, name) for name in names if not name.startswith(".")]
-    return sorted(path for path in files if path.is_file())
+        for path in (Path(at, name) for name in names if not name.startswith(".")):
+            try:
+                if path.is_file():
+                    files.append(path)
+            except PermissionError as error:  # the names may be read, and nothing else
+                note(OSError(error.errno, error.strerror, at))
+    return sorted(files), list(closed.items())
 
 
 def group_by_stem(files):
@@ -193,10 +206,10 @@ def find_pairs(folder, test=(), skip=False):
     pairs, odd = match_files(folder)
     if odd and not (skip and pairs):
         path, what = odd[0]
-        more = f" ({len(odd) - 1} more files have no partner)" if len(odd) > 1 else ""
+        more = f" ({len(odd) - 1} more are odd or have no partner)" if len(odd) > 1 else ""
         raise CorpusError(f"{path}: {what}{more}, or leave such files out with --skip")
     for path, what in odd:
-        print(f"left out: {path}: {what}", file=sys.stderr)
+        print(shown(f"left out: {path}: {what}"), file=sys.stderr)
     return split_takes(folder, pairs, test)
 
 
@@ -334,4 +347,4 @@ def leave_out(error, skip):
     """A take cannot be used: raise its error, or with skip=True say so in one line."""
     if not skip:
         raise error
-    tqdm.write(f"left out: {error}", file=sys.stderr)
+    tqdm.write(f"left out: {one_line(error)}", file=sys.stderr)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from body.motion import resample
 from recordings.audio import SAMPLE_RATE
 from show.figures import DARK, RIGHT, draw_body, draw_sound, draw_trails, new_figure, stand
-from tools import written_beside
+from tools import shown, written_beside
 
 
 # ------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ def _draw_scene(stage, scene, bottom):
 # ------------------------------------------------------------------------------------------------
 def write_film(path, pictures, frames, fps, waveform=None):
     """`frames` pictures uint8 [height, width, 3] into path: .mp4 with the sound, .gif without."""
-    name = Path(path).name
+    name = shown(Path(path).name)
     pictures = tqdm(pictures, total=frames, desc=name, unit="picture", disable=None)
     with written_beside(path) as beside:
         if Path(path).suffix.lower() == ".gif":

@@ -13,7 +13,7 @@ from recordings.audio import load_audio
 from show.figures import plot_motion
 from show.film import write_video
 from show.player import write_page
-from tools import Parser
+from tools import Parser, shown
 
 
 def main(arguments):
@@ -35,7 +35,7 @@ def main(arguments):
     lengths = []
     for label, motion in motions.items():
         lengths.append(f"{label}: {len(motion)} frames at {1 / motion.frame_time:.4g} a second")
-    print(f"{', '.join(lengths)} -> {args.out}")
+    print(shown(f"{', '.join(lengths)} -> {args.out}"))
 
 
 def parse(arguments):

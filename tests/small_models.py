@@ -59,7 +59,8 @@ def inputs(clips=2, frames=9, pose_dim=6, speech_dim=5, seed=1):
 class NumbersForTakes:
     """Stands in for data.Corpus: windows of random numbers, of which the first are smooth."""
 
-    pairs, poses, speech_scale = [], [], (torch.zeros(5), torch.ones(5))
+    pairs, poses, speeches = [], [], []
+    speech_scale = (torch.zeros(5), torch.ones(5))
 
     def __init__(self, frames=12):
         random = torch.Generator().manual_seed(8)

@@ -13,6 +13,7 @@ import soundfile
 import torch
 from conftest import ROOT, shared_files
 
+from recordings import audio
 from recordings.audio import (
     CUT,
     SpeechError,
@@ -161,6 +162,12 @@ def damaged(tmp_path, kind):
         soundfile.write(path, np.zeros(0), 16_000)
     elif kind == "other-phase":
         soundfile.write(path, np.stack([tone(1), -tone(1)], axis=1), 16_000)
+    elif kind == "slow":  # 20 kB would be 2.8 hours
+        soundfile.write(path, tone(1, 10_000), 1)
+    elif kind == "nearly-speech":
+        soundfile.write(path, tone(1, 10_000), 3999)
+    elif kind == "fast":  # a block of 20 s would take 8 GB
+        soundfile.write(path, tone(1, 10_000), 10**8)
     elif kind == "odd-rate":  # the filter that resamples it would have 700 million numbers
         soundfile.write(path, tone(1), 44_101)
     elif kind == "nan":
@@ -183,6 +190,9 @@ DAMAGES = {
     "no-sound": "sample 777 is 1e+30",
     "other-phase": "cancel each other",
     "odd-rate": "44101",
+    "slow": "has 1 samples a second",
+    "nearly-speech": "at least 4000",
+    "fast": "100000000",
 }
 
 
@@ -338,3 +348,22 @@ def test_motion_frames_of_pieces_are_those_of_the_whole_and_the_mean_by_definiti
         wanted[n] = overlap @ features.numpy() / overlap.sum()
     assert np.abs(got.numpy() - wanted).max() < 1e-5
     assert torch.allclose(got, to_motion_frames(features, rate, centre, fps, frames), atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [4000, 12_345, 44_056, 96_000])
+def test_seldom_rates_are_read_whole_and_in_blocks(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(2, rate), rate)
+    whole = load_audio(tmp_path / "a.wav")
+    assert abs(len(whole) - 32_000) <= 1
+    assert torch.allclose(torch.cat(list(load_audio_blocks(tmp_path / "a.wav"))), whole, atol=1e-5)
+    inside = whole[3000:-3000]
+    spectrum = torch.fft.rfft(inside * torch.hann_window(len(inside))).abs()
+    assert spectrum.argmax() * 16_000 / len(inside) == pytest.approx(440, abs=1)
+
+
+def test_a_file_of_many_channels_is_read_in_pieces_that_fit_into_memory(tmp_path):
+    """20 s of 200 channels at 48 kHz would take 768 MB at once."""
+    sound = np.repeat(tone(0.5, 48_000)[:, None], 200, axis=1)
+    soundfile.write(tmp_path / "a.wav", sound, 48_000)
+    sizes = [len(block) for _, block in audio._blocks(tmp_path / "a.wav")]
+    assert sum(sizes) == 24_000 and max(sizes) * 200 <= audio.AT_ONCE

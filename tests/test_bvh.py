@@ -1,12 +1,14 @@
 """BVH files: compared with another reader, as real programs write them, damaged, and written."""
 
+import time
+
 import numpy as np
 import pytest
 from conftest import shared_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from body.bvh import read_bvh, read_skeleton, write_bvh
+from body.bvh import is_a_name, read_bvh, read_skeleton, write_bvh
 from body.motion import BvhError, rate_of
 from tools import SHIPPED, written_beside
 
@@ -291,3 +293,64 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path):
         beside.write_text("half")
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
+
+
+def tree(path, joints, in_chain, last="0", names="j{}"):
+    """Write a BVH file of so many joints, in a chain or side by side; its last row begins so."""
+    place = f"6 {PLACE} {TURN}"
+    lines = ["HIERARCHY", "ROOT hips", "{", "OFFSET 0 0 0", f"CHANNELS {place}"]
+    for j in range(1, joints):
+        lines += [f"JOINT {names.format(j)}", "{", "OFFSET 0 1 0", f"CHANNELS 3 {TURN}"]
+        lines += [] if in_chain else ["}"]
+    lines += ["}"] * (joints if in_chain else 1)
+    row = ["0"] * (3 + 3 * joints)
+    lines += ["MOTION", "Frames: 2", "Frame Time: 0.05", " ".join(row), " ".join([last, *row[1:]])]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_chain_of_3000_joints_is_read_and_written(tmp_path):
+    motion = read_bvh(tree(tmp_path / "a.bvh", 3000, in_chain=True))
+    write_bvh(tmp_path / "b.bvh", motion)
+    again = read_bvh(tmp_path / "b.bvh")
+    assert again.names == motion.names and again.parents.tolist() == list(range(-1, 2999))
+    assert again.joint_positions()[0, -1].tolist() == [0, 2999, 0]
+
+
+def test_many_joints_take_seconds_not_minutes(tmp_path):
+    """Three times as many take about three times as long; in a list of names it was nine times."""
+    files = [tree(tmp_path / f"{n}.bvh", n, in_chain=False) for n in (20_000, 60_000)]
+    times = []
+    for file in files:
+        begun = time.process_time()
+        assert len(read_skeleton(file)[0]) == int(file.stem)
+        times.append(time.process_time() - begun)
+    assert times[1] < 6 * times[0] + 0.1
+
+
+@pytest.mark.parametrize("number", ["1e308", "-1e10", "1e999"])
+def test_numbers_that_are_no_place_get_one_line(tmp_path, number):
+    with pytest.raises(BvhError, match="a.bvh: frame 1 holds .*cut it out"):
+        read_bvh(tree(tmp_path / "a.bvh", 3, in_chain=True, last=number))
+    text = tree(tmp_path / "b.bvh", 3, in_chain=True).read_text()
+    (tmp_path / "b.bvh").write_text(text.replace("OFFSET 0 1 0", f"OFFSET 0 {number} 0", 1))
+    with pytest.raises(BvhError, match="b.bvh: OFFSET needs three numbers"):
+        read_bvh(tmp_path / "b.bvh")
+
+
+def test_a_file_that_cannot_be_read_is_said_by_both_readers(tmp_path):
+    for read in (read_bvh, read_skeleton):
+        with pytest.raises(BvhError, match="a.bvh: cannot be read .*No such file"):
+            read(tmp_path / "a.bvh")
+        with pytest.raises(BvhError, match="cannot be read .*directory"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["Hips", "", "Left Leg", "mixamorig:Spine", "hüfte"])
+def test_a_name_that_a_file_can_hold(name):
+    assert is_a_name(name)
+
+
+@pytest.mark.parametrize("name", ["\n}", "a{", "a\tb", " a", "a\u2028b", "a\udc80", None, 3])
+def test_a_name_that_no_file_can_hold(name):
+    assert not is_a_name(name)

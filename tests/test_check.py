@@ -26,10 +26,11 @@ from lab.check import (
     lag_of_motion,
 )
 from lab.plot import find_take, plot_take
-from recordings.pairs import CorpusError, match_files
+from recordings.pairs import CorpusError, load_take, match_files
 from recordings.puppet import speaker, write_corpus
 from recordings.puppet_body import gesture
 from recordings.puppet_voice import script, speak
+from tools import InputError
 from wavlm_loader import SpeechFeatures
 
 
@@ -72,7 +73,7 @@ def minute_of_sound(number, mood, seed):
 def talking():
     """A minute of the puppet: (motion, sound [samples])."""
     who, phrases, sound, rng = minute_of_sound(2, "lively", 3)
-    return gesture(who, "lively", phrases, 60.0, rng), sound
+    return gesture(who, "lively", phrases, 60.0, rng)[0], sound
 
 
 @pytest.mark.parametrize("shift", [0, 0.4, 1.0, -2.5, 7.0])
@@ -312,3 +313,31 @@ def test_a_take_that_ends_before_start_or_never_moves_is_not_drawn(tmp_path):
     with pytest.raises(CorpusError, match="nothing moves in this file"):
         plot_take(tmp_path / "a.png", *pair)
     assert not (tmp_path / "a.png").exists()
+
+
+def test_a_row_that_training_does_not_read_is_odd_and_no_reason_to_stop(tmp_path, capsys):
+    """At 40 frames a second every second row is read by a training at 20."""
+    for name in ("a", "b"):
+        write_take(tmp_path, name, "trinity", 3.0)
+        motion = read_bvh(tmp_path / f"{name}.bvh", 40)
+        write_bvh(tmp_path / f"{name}.bvh", motion)
+    head, _, rows = (tmp_path / "a.bvh").read_text().partition("Frame Time")
+    rows = rows.splitlines()
+
+    def spoil(row):
+        spoilt = [line if n != row else f"1e300 {line.split(' ', 1)[1]}" for n, line in
+                  enumerate(rows, -1)]  # fmt: skip
+        (tmp_path / "a.bvh").write_text(head + "Frame Time" + "\n".join(spoilt) + "\n")
+
+    def verdict():
+        check(tmp_path)
+        return line_about(capsys.readouterr().out.splitlines(), "a.bvh", "1e+300")
+
+    for row, stops in ((7, False), (8, True)):
+        spoil(row)
+        assert verdict() == stops
+        if stops:
+            with pytest.raises(InputError, match="frame 8 holds 1e"):
+                load_take(tmp_path / "a.bvh", tmp_path / "a.wav", 20)
+        else:
+            load_take(tmp_path / "a.bvh", tmp_path / "a.wav", 20)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import assert_one_error_line, call, command, environment, run
+from conftest import assert_one_error_line, call, command, environment, run, take
 from test_audio import speechlike
 
 import sample
@@ -126,6 +126,24 @@ def test_two_that_wait_for_sound_at_once_write_two_files(tiny_run, tmp_path):
         assert process.returncode == 0, error
     assert {path.name for path in tmp_path.iterdir()} == {"live.bvh", "live-2.bvh"}
     assert [len(read_bvh(path)) for path in tmp_path.iterdir()] == [40, 40]
+
+
+def test_a_file_that_grows_is_new_and_no_link_is_followed(tmp_path):
+    take(tmp_path / "c", "a", 4.0)
+    motion = read_bvh(tmp_path / "c" / "a.bvh", fps=20)
+    (tmp_path / "precious").write_text("precious")
+    for name in ("talk.bvh", "live.bvh", "live-2.bvh"):
+        (tmp_path / name).symlink_to("precious" if name != "live-2.bvh" else "nowhere")
+    with BvhStream(tmp_path / "talk.bvh") as bvh:
+        bvh.append(motion)
+    names = (tmp_path / name for name in ("live.bvh", "live-2.bvh", "live-3.bvh", "live-4.bvh"))
+    with BvhStream(names) as bvh:  # nothing is replaced
+        bvh.append(motion)
+        bvh.append(motion)
+    assert bvh.path == tmp_path / "live-3.bvh" and len(read_bvh(bvh.path)) == 160
+    assert len(read_bvh(tmp_path / "talk.bvh")) == 80
+    assert (tmp_path / "live.bvh").is_symlink() and not (tmp_path / "nowhere").exists()
+    assert (tmp_path / "precious").read_text() == "precious"
 
 
 def test_live_to_standard_output_is_a_head_and_rows(tiny_run, tmp_path):

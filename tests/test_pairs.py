@@ -1,10 +1,15 @@
 """Which motion belongs to which sound, and which takes are held out, in anybody's folders."""
 
+import errno
+import io
 import os
+from pathlib import Path
 
 import pytest
 from three_corpora import touch, write_take
 
+import body.bvh
+from lab.check import check
 from recordings.pairs import (
     CorpusError,
     find_pairs,
@@ -14,6 +19,7 @@ from recordings.pairs import (
     take_names,
     usable_takes,
 )
+from recordings.skeletons import takes_of_one_skeleton
 from tools import InputError
 
 BOTH = ("bvh", "wav")
@@ -229,3 +235,66 @@ def test_a_damaged_take_that_is_held_out_is_noticed_before_training(tmp_path, ca
     assert [bvh.stem for bvh, _ in usable_takes(pairs, skip=True)] == ["good"]
     said = capsys.readouterr().err
     assert said.count("left out:") == 2 and "long.bvh: the motion lasts 6.0 s" in said
+
+
+# ---- rights ------------------------------------------------------------------------------------
+@pytest.fixture
+def closed(monkeypatch):
+    """A set of paths that may not be read, as if rights said so; root may read all."""
+    paths = set()
+
+    def guarded(usual):
+        def reads(path=".", *arguments, **more):
+            if str(path) in map(str, paths):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return usual(path, *arguments, **more)
+
+        return reads
+
+    monkeypatch.setattr(os, "scandir", guarded(os.scandir))
+    monkeypatch.setattr(io, "open", guarded(io.open))  # of Path.read_bytes
+    monkeypatch.setattr(body.bvh, "open", guarded(open), raising=False)
+    return paths
+
+
+def test_a_motion_that_may_not_be_read_is_left_out_with_a_line(tmp_path, closed, capsys):
+    for name in ("a", "b", "c"):
+        write_take(tmp_path, name, "trinity", 3.0)
+    closed.add(tmp_path / "a.bvh")
+    pairs, _ = match_files(tmp_path)
+    with pytest.raises(InputError, match="a.bvh: cannot be read .Permission denied"):
+        usable_takes(pairs)
+    assert [bvh.stem for bvh, _ in usable_takes(pairs, skip=True)] == ["b", "c"]
+    kept = [pair[0].stem for pair, _, _ in takes_of_one_skeleton(pairs, 20, skip=True)]
+    assert kept == ["b", "c"]
+    assert capsys.readouterr().err.count("left out: ") == 2
+    check(tmp_path)
+    said = capsys.readouterr().out
+    assert "3, of which 2 can be used" in said and "a.bvh: cannot be read" in said
+
+
+def test_a_folder_that_may_not_be_read_is_said(tmp_path, closed, capsys):
+    touch(tmp_path, *[f"{name}.{e}" for name in ("a", "b", "c", "anna/d") for e in BOTH])
+    closed.add(tmp_path / "anna")
+    with pytest.raises(InputError, match="anna: cannot be read .Permission denied.*rights.*--skip"):
+        find_pairs(tmp_path)
+    assert sum(counts(find_pairs(tmp_path, skip=True)).values()) == 3
+    assert capsys.readouterr().err.startswith(f"left out: {tmp_path / 'anna'}: cannot be read")
+    closed.add(tmp_path)
+    with pytest.raises(InputError, match="no pairs of .*Permission denied"):
+        match_files(tmp_path)
+
+
+def test_a_folder_whose_names_alone_may_be_read_is_said(tmp_path, monkeypatch):
+    touch(tmp_path, *[f"{name}.{e}" for name in ("a", "anna/d") for e in BOTH])
+    is_file = Path.is_file
+
+    def refuse(path):
+        if path.parent.name == "anna":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    pairs, odd = match_files(tmp_path)
+    assert [bvh.stem for bvh, _ in pairs] == ["a"]
+    assert [path for path, what in odd if "cannot be read" in what] == [tmp_path / "anna"]

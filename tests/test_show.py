@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import OTHER_NAMES, renamed, run, shared_files
 from PIL import Image
 
@@ -19,6 +20,7 @@ from body.rotations import euler_to_matrix, turn_about_y
 from recordings import puppet
 from recordings.audio import load_audio
 from show import figures, player, view
+from show.outputs import few_strokes, speaking
 from tools import run_script
 
 RATE = 16_000
@@ -262,3 +264,27 @@ def test_each_layer_of_wavlm_has_a_bar():
     shares = np.arange(13) / 78
     axes = figures.plot_layers(None, shares).axes[0]
     np.testing.assert_allclose([bar.get_height() for bar in axes.patches], shares)
+
+
+# ---- what sample.py says of a voice --------------------------------------------------------------
+def test_seconds_of_speech_are_counted_without_pauses_at_any_loudness():
+    tone = torch.sin(torch.arange(30 * RATE) * 0.3)
+    for second in range(10, 30):  # every third second speaks
+        tone[second * RATE : (second + 1) * RATE] *= 1.0 if second % 3 == 0 else 0.01
+    spoken_seconds = 10 + len(range(12, 30, 3))
+    for loudness in (0.01, 0.3):
+        assert speaking(loudness * tone) == pytest.approx(spoken_seconds, abs=0.2)
+    assert speaking(torch.zeros(RATE)) == speaking(torch.zeros(0)) == 0
+
+
+def test_a_voice_that_gets_few_strokes_is_told_what_to_try():
+    waveform = torch.sin(torch.arange(60 * RATE) * 0.3)
+    waveform[30 * RATE :] = 0  # 30 s of speech: 12 a minute are 6 strokes
+    few, enough = np.arange(5.0), np.arange(6.0)
+    said = few_strokes([few], waveform)
+    assert "few strokes for 30 s of speech" in said and "--guidance" in said and "\n" not in said
+    assert few_strokes([enough], waveform) == few_strokes([few, enough], waveform) == ""
+    nothing = np.zeros(0)
+    assert few_strokes([nothing], waveform)
+    assert few_strokes([nothing], waveform[: 4 * RATE]) == ""  # too short to tell
+    assert few_strokes([nothing], torch.zeros(60 * RATE)) == ""

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import signal
+import stat
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import torch
 from conftest import ROOT, assert_one_error_line, last, run
 
 import tools
+from body.bvh import read_bvh, read_skeleton
 from sample import load_generator
 from tools import CheckpointError, InputError, Parser, run_script
 
@@ -45,6 +48,18 @@ def test_a_bug_keeps_its_traceback(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_what_drives_a_terminal_is_shown_and_not_sent_to_it(capsys):
+    assert tools.shown("Größe 語 \u200c.wav") == "Größe 語 \u200c.wav"
+    assert tools.shown("a\x1b[31m\x07\n\x9b\u202e.wav") == r"a\x1b[31m\x07\n\x9b\u202e.wav"
+    assert said_of(InputError("a\x1b.wav: no"), capsys)[0] == "error: a\\x1b.wav: no\n"
+    assert said_of(OSError(28, "Full", "a\x1b.wav"), capsys)[0].startswith(
+        "error: a\\x1b.wav: Full"
+    )
+    with pytest.raises(SystemExit):
+        Parser(prog="x.py").parse_args(["--\x1b"])
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_ctrl_c_is_no_error_of_the_program(capsys):
     # 128 + the signal's number, as shells have it
     assert said_of(KeyboardInterrupt(), capsys) == ("stopped\n", 130)
@@ -56,6 +71,74 @@ def test_a_reader_that_stops_listening_is_no_error():
     with subprocess.Popen(listing, **pipes) as script:
         script.stdout.close()  # before the first line comes
         assert script.stderr.read() == "" and script.wait() == 0
+
+
+NOISE = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no >&-")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_result(closed, tmp_path):
+    soundfile.write(tmp_path / "a.wav", NOISE, 16_000)
+    words = [sys.executable, str(ROOT / "sample.py")]
+    shell = ["bash", "-c", f'"$@" {closed}', "bash", *words]
+    made = [*shell, str(tmp_path / "a.wav"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(made, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.bvh", "a.html", "a.png"]  # fmt: skip
+    done = subprocess.run([*shell, "nothing.wav"], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+    ids=["python", "torch", "cuda"],
+)
+def test_too_little_memory_is_one_line(error, capsys):
+    said, status = said_of(error, capsys)
+    assert said.startswith("error: there is not enough memory; ") and status == 2
+    assert said.count("\n") == 1
+
+
+def test_torch_says_it_in_these_words(capsys):
+    def main():
+        torch.zeros(10**15)
+
+    with pytest.raises(SystemExit):
+        run_script(main)
+    assert capsys.readouterr().err.startswith("error: there is not enough memory")
+
+
+def test_an_error_of_20000_letters_is_shortened_in_its_middle(capsys):
+    said, _ = said_of(InputError(f"{'a' * 20_000}.wav: is silent; check the recording"), capsys)
+    assert len(said) < 1020 and " ... " in said
+    assert said.startswith("error: aaa") and said.endswith("check the recording\n")
+    with pytest.raises(SystemExit):
+        Parser(prog="x.py").parse_args(["--" + "b" * 20_000])
+    assert len(capsys.readouterr().err) < 1050
+
+
+def test_a_script_that_goes_on_prints_into_nothing_when_its_reader_has_left():
+    code = (
+        "import sys, tools\n"
+        "def main():\n"
+        "    for n in range(20_000):\n"
+        "        print(n)\n"
+        "        sys.stderr.write('x')\n"
+        "    sys.exit(7)\n"
+        "tools.run_script(main, goes_on=True)\n"
+    )
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT)
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as script:
+        script.stdout.read(10)
+        script.stdout.close()
+        assert script.wait() == 7
 
 
 @pytest.mark.parametrize("script", ["train.py", "sample.py"])
@@ -108,6 +191,128 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     with tools.written_beside(tmp_path / "a.txt") as beside:
         beside.write_text("new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_no_link_is_followed_to_where_somebody_wants_a_file_to_be_overwritten(tmp_path):
+    """The name used to be .a.txt.part, which anybody can link elsewhere beforehand."""
+    (tmp_path / "precious").write_text("precious")
+    for name in (".a.txt.part", "a.txt"):
+        (tmp_path / name).symlink_to("precious")
+    names = set()
+    for text in ("one", "two"):
+        with tools.written_beside(tmp_path / "a.txt") as beside:
+            beside.write_text(text)
+            names.add(beside.name)
+    assert len(names) == 2 and (tmp_path / "precious").read_text() == "precious"
+    assert not (tmp_path / "a.txt").is_symlink() and (tmp_path / "a.txt").read_text() == "two"
+
+
+def test_two_programs_may_write_one_file_and_what_a_killed_one_left_is_removed(tmp_path):
+    (tmp_path / ".a.txt.0123abcd.part").write_text("of a killed one")
+    (tmp_path / ".b.txt.0123abcd.part").write_text("of another file")
+    with tools.written_beside(tmp_path / "a.txt") as one:
+        one.write_text("one")
+        with tools.written_beside(tmp_path / "a.txt") as two:
+            two.write_text("two")
+        assert (tmp_path / "a.txt").read_text() == "two"
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.txt", ".b.txt.0123abcd.part"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are others there")
+def test_a_file_that_is_written_beside_has_the_rights_of_any_new_file(tmp_path):
+    usual = os.umask(0o026)
+    try:
+        with tools.written_beside(tmp_path / "a.txt") as beside:
+            beside.write_text("new")
+    finally:
+        os.umask(usual)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done, sync, replace = [], os.fsync, os.replace
+
+    def synced(number):
+        done.append(("sync", os.fstat(number).st_ino, os.fstat(number).st_size))
+        sync(number)
+
+    def replaced(a, b):
+        done.append(("replace", os.stat(a).st_ino, os.stat(a).st_size))
+        replace(a, b)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    with tools.written_beside(tmp_path / "a.txt") as beside:
+        beside.write_text("new")
+    inode = (tmp_path / "a.txt").stat().st_ino
+    assert done[:2] == [("sync", inode, 3), ("replace", inode, 3)]
+    if os.name == "posix":
+        assert done[2][:2] == ("sync", tmp_path.stat().st_ino), "and then the folder"
+
+
+def test_an_error_names_the_file_that_was_to_be_written(tmp_path, monkeypatch):
+    def refused(a, b):
+        raise OSError(30, "Read-only file system", str(a), None, str(b))
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(OSError) as error, tools.written_beside(tmp_path / "a.txt") as beside:
+        beside.write_text("new")
+    assert error.value.filename == str(tmp_path / "a.txt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_as_long_as_names_may_be_can_be_written(tmp_path):
+    with tools.written_beside(tmp_path / ("ü" * 127)) as beside:  # 254 bytes
+        beside.write_text("new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for read in (tools.read_checkpoint, read_bvh, read_skeleton):
+        with pytest.raises(InputError, match="pipe: is a named pipe"):
+            read(path)
+    ends = os.pipe()
+    try:
+        assert not tools.is_named_pipe(f"/dev/fd/{ends[0]}"), "that of <(...) is open already"
+    finally:
+        [os.close(end) for end in ends]
+
+
+# ------------------------------------------------------------------------------------------------
+# Locks
+# ------------------------------------------------------------------------------------------------
+HOLDING = """
+import sys, tools
+with tools.alone_in(sys.argv[1], "busy"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_for_one_process_and_a_killed_one_blocks_nobody(tmp_path):
+    pipes = dict(stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, cwd=ROOT)
+    with subprocess.Popen([sys.executable, "-c", HOLDING, tmp_path], **pipes) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="^busy$"), tools.alone_in(tmp_path, "busy"):
+            pass
+        other.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        other.wait()
+    assert (tmp_path / ".lock").exists()
+    with tools.alone_in(tmp_path, "busy"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_follows_no_link(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".lock").symlink_to("elsewhere/new")
+    with pytest.raises(OSError) as error, tools.alone_in(tmp_path, "busy"):
+        pass
+    assert error.value.filename == str(tmp_path) and not any((tmp_path / "elsewhere").iterdir())
 
 
 # ------------------------------------------------------------------------------------------------
