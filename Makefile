@@ -1,5 +1,5 @@
 # make demo    hear a sentence, see it gestured: out/speech.html, .bvh, .png
-# make train   train the small model on the talking puppet (ten minutes on two CPU cores), score it
+# make train   train the small model on the talking puppet (a quarter of an hour on two CPU cores), score it
 # make test    the tests
 # make lint    the formatter and the linter, which change nothing
 # make bench   how fast this machine does all of it: results/bench-MACHINE.json
@@ -14,7 +14,7 @@ demo: .venv/ready
 	@echo
 	@echo "Open out/speech.html in a browser, or out/speech.bvh in Blender (Import > BVH)."
 	@echo "Try next:   .venv/bin/python sample.py YOUR_RECORDING.wav --seed 1"
-	@echo "            .venv/bin/python train.py      (ten minutes on two CPU cores)"
+	@echo "            .venv/bin/python train.py      (a quarter of an hour on two CPU cores)"
 
 train: .venv/ready
 	.venv/bin/python train.py

@@ -1,4 +1,4 @@
-"""The whole program on one sheet, with the recipe OURS: plot_architecture.
+"""The whole program on one sheet, with the recipe OURS or PAPER: plot_architecture.
 
 Left, what is computed once a clip. In the middle, what is computed at every diffusion step: the
 network, with one of its blocks. Right, what stands around the network: sampling and training.
@@ -70,53 +70,69 @@ class Sheet:
         self.text(x + 0.12, y + tall - 0.2, title, 10, DARK, weight="bold")
 
 
-def plot_architecture(path):
-    """The sheet -> its figure, written to path as PNG unless that is None."""
+def plot_architecture(path, paper=False):
+    """The sheet -> its figure, written to path as PNG unless that is None.
+
+    paper: the network of chapter one alone, without our departures.
+    """
     sheet = Sheet()
-    _draw_condition(sheet)
-    _draw_network(sheet)
-    _draw_block(sheet)
-    _draw_sampling(sheet)
-    _draw_training(sheet)
+    _draw_condition(sheet, paper)
+    _draw_network(sheet, paper)
+    _draw_block(sheet, paper)
+    _draw_sampling(sheet, paper)
+    _draw_training(sheet, paper)
     return write_picture(path, sheet.figure, dpi=110)
 
 
-def _draw_condition(sheet):
+def _draw_condition(sheet, paper):
     """From a sound file to the condition."""
     sheet.area(0.1, 0.2, 2.9, 7.95, "once a clip", SPEECH[0])
-    rows = (
-        ("load_audio", "any file: 16 kHz, mono"),
-        ("SpeechFeatures", "mel, mfcc or WavLM, 20 rows a second"),
-        ("conv", "convolution over 0.8 s both ways"),
-        ("voice", "+ its mean over the last seconds"),
-        ("mlp", "two layers"),
-        ("linear", "one linear layer for each block"),
-    )
-    shapes = ("[samples]", "speech [F, S]", "[F, W]", "[F, W]", "condition [F, W]")
-    levels = [7.4 - 1.18 * n for n in range(len(rows))]
+    sound = ("load_audio", "any file: 16 kHz, mono")
+    if paper:
+        rows = (
+            sound,
+            ("SpeechFeatures", "WavLM, 20 rows a second"),
+            ("speech_encoder", "one linear layer on each row"),
+        )
+        shapes = ("[samples]", "speech [F, S]")
+    else:
+        rows = (
+            sound,
+            ("SpeechFeatures", "mel, mfcc or WavLM, 20 rows a second"),
+            ("conv", "convolution over 0.8 s both ways"),
+            ("voice", "+ its mean over the last seconds"),
+            ("mlp", "two layers"),
+            ("linear", "one linear layer for each block"),
+        )
+        shapes = ("[samples]", "speech [F, S]", "[F, W]", "[F, W]", "condition [F, W]")
+    levels = [7.4 - 5.9 * n / (len(rows) - 1) for n in range(len(rows))]
     for y, (name, text) in zip(levels, rows):
         sheet.box(1.55, y, name, text, SPEECH)
     for n, shape in enumerate(shapes):
         sheet.arrow((1.55, levels[n] - 0.31), (1.55, levels[n + 1] + 0.31), label=shape)
-    sheet.text(1.55, 0.62, "no speech: null_condition\ntakes the condition's place", ha="center")
+    if not paper:
+        text = "no speech: null_condition\ntakes the condition's place"
+        sheet.text(1.55, 0.62, text, ha="center")
 
 
-def _draw_network(sheet):
+def _draw_network(sheet, paper):
     """Into the blocks and out of them."""
     sheet.area(3.2, 0.2, 7.2, 7.95, "at every diffusion step: denoise", NOISE[0])
     text = "convolution over 5 frames, none later"
     sheet.box(5.0, 7.2, "gesture_encoder", text, NOISE, 2.6)
     sheet.box(5.0, 0.75, "final", "linear layer, back to P", NOISE, 2.6)
     sheet.box(9.0, 7.2, "step_embedding", "how noisy is it?", NOISE, 2.1)
-    sheet.text(6.45, 0.5, "eps = √ᾱ · final + √(1 − ᾱ) · x_t", colour=DARK)
+    text = "eps = final: the noise in x_t" if paper else "eps = √ᾱ · final + √(1 − ᾱ) · x_t"
+    sheet.text(6.45, 0.5, text, colour=DARK)
 
 
-def _draw_block(sheet):
+def _draw_block(sheet, paper):
     """One block: attention and MLP, each between a norm and a gate; adaLN modulates them."""
     sheet.panel(3.45, 1.62, 6.75, 5.0, 0.12, fc="white", ec=MIDDLE, lw=1.3, zorder=1)
     sheet.text(10.08, 1.82, "one Block of `depth`", 9, DARK, ha="right")
     norm = ("norm", "each frame: mean 0, deviation 1", OTHER)
-    attention = ("attention", "qkv, rotate, segment_mask, out", NOISE)
+    mask = "causal_mask" if paper else "segment_mask"
+    attention = ("attention", f"qkv, rotate, {mask}, out", NOISE)
     mlp = ("mlp", "each frame by itself", NOISE)
     for y, (name, text, kind) in zip((5.85, 4.85, 3.55, 2.55), (norm, attention, norm, mlp)):
         sheet.box(5.0, y, name, text, kind, 2.6)
@@ -129,12 +145,13 @@ def _draw_block(sheet):
         sheet.arrow(*way, colour=MIDDLE)
         circle = dict(boxstyle="circle,pad=0.12", fc="white", ec=DARK)
         sheet.text(5.0, stop, "+", 11, DARK, ha="center", zorder=5, bbox=circle)
-    _draw_modulation(sheet)
+    _draw_modulation(sheet, paper)
 
 
-def _draw_modulation(sheet):
+def _draw_modulation(sheet, paper):
     """AdaLN, and where its shifts, scales and gates go."""
-    text = "condition's + step's part: six\nnumbers for each frame and feature"
+    parts = "Linear(SiLU(condition + step))" if paper else "condition's + step's part"
+    text = f"{parts}: six\nnumbers for each frame and feature"
     sheet.box(8.6, 4.2, "adaln", text, SPEECH, tall=0.95)
     places = (
         (5.35, "· (1 + scale_1) + shift_1"),
@@ -149,17 +166,22 @@ def _draw_modulation(sheet):
     sheet.wire((7.35, 7.28), (4.2, 4.2))
     sheet.arrow((9.0, 6.89), (9.0, 4.68), label="[W]", shift=(0.08, 0.35))
     way = ((2.8, 1.5), (3.3, 1.5), (3.3, 1.28), (8.6, 1.28), (8.6, 3.72))
-    text = "the condition's part: [F, 6 W] a block, [F, 2 W] for the end"
+    if paper:
+        text = "condition [F, W], the same for all blocks"
+    else:
+        text = "the condition's part: [F, 6 W] a block, [F, 2 W] for the end"
     sheet.arrow(*way, colour=LEFT, label=text, at=2, shift=(0.45, -0.13))
     sheet.code(5.12, 1.44, "final_norm, final_adaln")
 
 
-def _draw_sampling(sheet):
+def _draw_sampling(sheet, paper):
     """From noise to a BVH file."""
     sheet.area(10.6, 4.55, 2.9, 3.6, "sampling: generate", OTHER[0])
-    sheet.box(12.05, 7.2, "FrameNoise", "x_T, a seed for every frame")
-    sheet.box(12.05, 6.2, "sample_dpmpp", "10 times: a little less noisy")
-    sheet.box(12.05, 5.1, "inverse, decode", "write_bvh")
+    noise = ("noise", "x_T: N(0, 1)") if paper else ("FrameNoise", "x_T, a seed for every frame")
+    sampler, times = ("sample_ddpm", 1000) if paper else ("sample_dpmpp", 10)
+    sheet.box(12.05, 7.2, *noise)
+    sheet.box(12.05, 6.2, sampler, f"{times} times: a little less noisy")
+    sheet.box(12.05, 5.1, "decode" if paper else "inverse, decode", "write_bvh")
     sheet.arrow((12.05, 6.89), (12.05, 6.51))
     sheet.arrow((12.05, 5.89), (12.05, 5.41), label="x_0 [F, P]")
     way = ((10.8, 6.2), (10.5, 6.2), (10.5, 7.85), (5.0, 7.85), (5.0, 7.51))
@@ -169,14 +191,17 @@ def _draw_sampling(sheet):
     sheet.arrow(*way, label="eps [F, P]", shift=(-0.3, 0.14))
 
 
-def _draw_training(sheet):
+def _draw_training(sheet, paper):
     """From a BVH file to the loss."""
     sheet.area(10.6, 0.2, 2.9, 4.15, "training: train.py", OTHER[0])
     sheet.box(12.05, 3.45, "read_bvh, encode", "exponential maps, standardised")
-    sheet.box(12.05, 2.45, "Innovations", "what is new in each frame")
     sheet.box(12.05, 1.45, "add_noise", "x_t at a random t")
-    loss = "loss = mean (eps - model)² / √ᾱ"
-    sheet.code(12.05, 0.62, loss, colour=DARK, ha="center")
-    sheet.arrow((12.05, 3.14), (12.05, 2.76), label="[F, P]")
-    sheet.arrow((12.05, 2.14), (12.05, 1.76), label="x_0")
+    loss = "loss = mean (eps - model)²"
+    sheet.code(12.05, 0.62, loss if paper else f"{loss} / √ᾱ", colour=DARK, ha="center")
+    if paper:
+        sheet.arrow((12.05, 3.14), (12.05, 1.76), label="x_0 [F, P]")
+    else:
+        sheet.box(12.05, 2.45, "Innovations", "what is new in each frame")
+        sheet.arrow((12.05, 3.14), (12.05, 2.76), label="[F, P]")
+        sheet.arrow((12.05, 2.14), (12.05, 1.76), label="x_0")
     sheet.arrow((12.05, 1.14), (12.05, 0.78), label="x_t, eps")

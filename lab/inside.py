@@ -225,6 +225,7 @@ def main():
         schedules[f"last beta {last}"] = NoiseSchedule(beta_end=last)
     plot_schedule(out / "schedule.png", schedules)
     plot_architecture(out / "architecture.png")
+    plot_architecture(out / "paper.png", paper=True)
     plot_dissolve(out / "dissolve.png", generator, motion, speech, frame=60)
 
     x0 = generator.model.transform(torch.from_numpy(generator.codec.encode(motion))[None])
@@ -236,8 +237,9 @@ def main():
     plot_adaln(out / "adaln.png", generator, start)
     # With this seed there are strokes enough in nine seconds
     animate_dissolve(out / "dissolve.gif", generator, waveform, seed=0)
-    names = "schedule.png architecture.png dissolve.png attention.png adaln.png dissolve.gif"
-    print(", ".join(str(out / name) for name in names.split()))
+    names = "schedule architecture paper dissolve attention adaln".split()
+    pictures = [*(f"{name}.png" for name in names), "dissolve.gif"]
+    print(", ".join(str(out / name) for name in pictures))
 
 
 if __name__ == "__main__":

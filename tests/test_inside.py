@@ -52,19 +52,22 @@ def test_the_schedule_is_drawn_as_diffusers_has_it():
     np.testing.assert_allclose(noise, np.sqrt(1 - abar), atol=1e-4)
 
 
-def test_every_name_in_the_architecture_is_in_the_code():
+@pytest.mark.parametrize("paper", [False, True])
+def test_every_name_in_the_architecture_is_in_the_code(paper):
     """A drawing goes out of date in silence."""
-    figure = architecture.plot_architecture(None)
+    figure = architecture.plot_architecture(None, paper)
     texts = figure.findobj(lambda artist: hasattr(artist, "get_text"))
     code = [text.get_text() for text in texts if text.get_family() == ["monospace"]]
     names = set(re.findall(r"[A-Za-z]\w+", " ".join(code)))
-    network = DiffMotion(4, 4, width=8, depth=1, heads=2, recipe=OURS)
+    network = DiffMotion(4, 4, width=8, depth=1, heads=2, recipe=PAPER if paper else OURS)
     homes = (audio, wavlm_loader, bvh, PoseCodec, NoiseSchedule, diffmotion, departures, samplers)
     homes += (network, network.speech_encoder, network.blocks[0], network.blocks[0].adaln)
     homes += (network.transform,)
     modulation = set(re.findall(r"\w+_\d", inspect.getsource(type(network.blocks[0]).forward)))
     unknown = {name for name in names if not any(hasattr(home, name) for home in homes)}
-    assert len(names) > 20 and unknown - modulation == {"loss", "mean", "eps", "model"}
+    known = {"loss", "mean", "eps", "model", "noise"} if paper else {"loss", "mean", "eps", "model"}
+    assert len(names) > 20 and unknown - modulation == known
+    assert paper == ("sample_ddpm" in names) == ("Innovations" not in names)
 
 
 # ---- from noise to motion and back ---------------------------------------------------------------
