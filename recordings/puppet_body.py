@@ -87,7 +87,7 @@ def resting(frames):
 # Paths
 # ------------------------------------------------------------------------------------------------
 def smooth(path):
-    """A path [F, n] without its corners: a binomial window of five frames, 35 ms wide."""
+    """A path [F, n] without its corners: a binomial window of five frames, deviation 33 ms."""
     padded = np.pad(path, ((2, 2), (0, 0)), mode="edge")  # [F + 4, n]
     return sum(w * padded[k : k + len(path)] for k, w in enumerate((1, 4, 6, 4, 1))) / 16
 

@@ -27,6 +27,7 @@ PREPARATION = 0.65  # s: the hand comes back to where the next stroke starts
 HIGHEST = 60.0  # cm above the hips that a stroke begins at most; the shoulders are at 50
 WIDEST = 50.0  # cm from the middle plane that a stroke ends at most
 RETRACTION = 2.4  # s that a hand takes at most to come to rest
+OFF_THE_THIGH = (5.0, 0.0, 5.0, 0.0, 0.0, 0.0)  # cm: how the way up from rest bends
 HANDS = ("left", "right", "both", "turn")  # one hand, both in mirror, both in turn
 SHARES = (0.15, 0.23, 0.42, 0.2)  # of the phrases
 
@@ -125,7 +126,7 @@ class Plan:
 def plan(who, mood, phrases, seconds, rng):
     """Draw what the body does to the phrases -> Plan. mood, seconds: as for puppet_voice.script."""
     size = who.stroke * (1.15 if mood == "lively" else 1.0)
-    phrases = [phrase | drawn_for(who, phrase, rng) for phrase in phrases]
+    phrases = [phrase | drawn_for(phrase, rng) for phrase in phrases]
     hands = {s: hand_keys(who, phrases, s, size, seconds, rng) for s in ("left", "right")}
     shrugs, when = shrug_keys(phrases)
     weight, feet, steps = stance(phrases, seconds, rng)
@@ -150,7 +151,7 @@ def plan(who, mood, phrases, seconds, rng):
     return Plan(phrases, hands, shrugs, head, trunk, weight, feet, steps, answers)
 
 
-def drawn_for(who, phrase, rng):
+def drawn_for(phrase, rng):
     """What is free in a phrase: hands, form, height, rest afterwards, gaze, lean."""
     hands = HANDS[rng.choice(len(HANDS), p=SHARES)]
     form = list(FORMS)[rng.integers(len(FORMS))]
@@ -227,8 +228,8 @@ def rest_value(rest):
 def retract(key, rest, before):
     """Keys from `key` to the rest pose, or part of the way if there is no time `before`.
 
-    At most 33 cm/s downwards: faster would look like a stroke. The fastest moment of a path of
-    minimum jerk is 15 / 8 of its mean speed. So it takes RETRACTION at most.
+    It falls with 33 cm/s at its fastest, from the highest places with 40 cm/s: a stroke has more.
+    The fastest moment of a path of minimum jerk is 15 / 8 of its mean speed.
     """
     goal = np.array(rest_value(rest))
     here = np.array(key.value)
@@ -237,7 +238,7 @@ def retract(key, rest, before):
     if share >= 1.0:
         bend = (2.0, 0.0, 3.0, 0.0, 0.0, 0.0)
         return [Key(key.time + lasts, tuple(goal), bend)]
-    if share < 0.4:  # it stays where it is
+    if share < 0.4:  # the next phrase is near: it stays where it is
         return []
     return [Key(before, tuple(here + 0.7 * share * (goal - here)))]
 
@@ -294,9 +295,6 @@ def stroke_keys(phrase, strokes, last):
 def between(a, b, share):
     """The value that lies a share of the way from a to b."""
     return tuple(np.array(a) + share * (np.array(b) - np.array(a)))
-
-
-OFF_THE_THIGH = (5.0, 0.0, 5.0, 0.0, 0.0, 0.0)  # the bend of the way up from rest, cm
 
 
 def bent(shares, reach):
