@@ -14,7 +14,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from body.joints import body_root, hand_joints, hands_of, mirror_pairs
+from body.joints import body_root, hand_joints, hands_of
+from body.mirror import mirror_pairs
 from body.motion import BvhError, resample
 from recordings.audio import SAMPLE_RATE
 from recordings.level import loud_level
