@@ -155,7 +155,7 @@ ELBOW = ("fore|elbow|low(er)?arm|armlow|loarm|(?<!de)farm|radi|ulna|ひじ|肘",
 SHOULDER = ("arm(?!ature)|humer|shldr|腕", "shoulder")
 KNEE = ("knee|shin|calf|tibia|low(er)?leg|leglow|loleg|ひざ|膝", "^(?!.*(up|thigh|femur)).*leg")
 HIP = ("thigh|femur|up(per)?leg|legup|uleg", "hip")
-OF_TRUNK = re.compile("clav|collar|scapula|pelvis|buttock|hipjoint")  # sided joints above a limb
+OF_TRUNK = re.compile("clav|collar|scapula|blade|pelvis|buttock|hipjoint")  # sided, above a limb
 
 
 def arm(motion, side):

@@ -8,8 +8,8 @@ the body would collapse to a point, so they must be changes.
 
 import numpy as np
 
-NONE = 0.05  # of its OFFSET: a bone that is shorter in the rows has no length there
-NEARLY_ALL = 0.9  # of the joints that have position channels and an OFFSET
+SHORT = 0.3  # of its OFFSET: a bone that is shorter in the rows has collapsed; a child's are 0.5
+NEARLY_ALL = 0.9  # of the inner joints that have position channels and an OFFSET
 ENOUGH = 3  # such joints: from one or two nothing can be told
 
 
@@ -20,43 +20,36 @@ def are_changes(positions, offsets, moved):
     offsets    [J, 3]
     moved      [J] bool: joints that have all three position channels; joint 0 is the root
 
-    The root moves anyway. Where the others are changes, it is one too if its rows stay nearer to
-    0 than to its OFFSET.
+    Where nearly all inner joints show that they are, each joint is read as what it is nearer to,
+    along its OFFSET: the root, or hips that walk, may be at a place all the same.
     """
     told = moved & (np.linalg.norm(offsets, axis=1) > 0)
     told[0] = False
-    changes = np.zeros(len(offsets), bool)
-    if told.sum() < ENOUGH:
-        return changes
     few = positions[:: max(1, len(positions) // 16)]  # [f, J, 3]: bones do not change
-    short = without_length(few, offsets)  # [J]
-    if short[told].mean() < NEARLY_ALL:
-        return changes
-    along = np.median(few[:, 0] @ offsets[0])
-    changes[1:] = moved[1:]
-    changes[0] = moved[0] and along < offsets[0] @ offsets[0] / 2
-    return changes
+    if told.sum() < ENOUGH or collapsed_bones(few, offsets)[told].mean() < NEARLY_ALL:
+        return np.zeros(len(offsets), bool)
+    along = np.median(np.einsum("fjk,jk->fj", few, offsets), axis=0)  # [J]
+    return moved & (along < (offsets**2).sum(axis=1) / 2)
 
 
-def without_length(positions, offsets):
-    """Which bones have an OFFSET and no length in the rows? positions [F, J, 3] -> [J] bool.
+def collapsed_bones(positions, offsets):
+    """Which bones have an OFFSET, and hardly a length in the rows [F, J, 3]? [J] bool.
 
     A single row of zeros among the others, as some programs put first, does not count.
     """
     length = np.median(np.linalg.norm(positions, axis=-1), axis=0)  # [J]
-    rest = np.linalg.norm(offsets, axis=-1)  # [J]
-    return (rest > 0) & (length < NONE * rest)
+    return length < SHORT * np.linalg.norm(offsets, axis=-1)
 
 
 def collapsed(motion):
-    """Do more than a tenth of the bones have no length in the rows? [at most one sentence]."""
+    """Have more than a tenth of the bones collapsed in the rows? [at most one sentence]."""
     few = motion.positions[:: max(1, len(motion) // 16)]  # [f, J, 3]
-    short = without_length(few, motion.offsets)[1:]  # [J - 1]
+    short = collapsed_bones(few, motion.offsets)[1:]  # [J - 1]
     if not short.sum() > 0.1 * len(short):
         return []
-    names = [name for name, no_length in zip(motion.names[1:], short) if no_length]
+    names = [name for name, is_short in zip(motion.names[1:], short) if is_short]
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return [
-        f"the body collapses: {len(names)} of {len(short)} bones have an OFFSET, and no length in "
-        f"the rows ({some}); export it without position channels on inner joints"
+        f"the body collapses: {len(names)} of {len(short)} bones are much shorter in the rows "
+        f"than their OFFSETs ({some}); export it without position channels on inner joints"
     ]
