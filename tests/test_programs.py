@@ -153,6 +153,12 @@ PROGRAMS = {
         "shoulder.{}, upper_arm.{}*, forearm.{}*, hand.{}*, palm.01.{}",
         "thigh.{}*, shin.{}*, foot.{}*, toe.{}",
     ),
+    "Blender, bones that deform": (
+        LETTERS,
+        "DEF-hips, DEF-spine, DEF-chest, DEF-neck, DEF-head",
+        "DEF-clavicle.{}, DEF-arm.{}*, DEF-forearm.{}*, DEF-hand.{}*",
+        "DEF-thigh.{}*, DEF-shin.{}*, DEF-foot.{}*",
+    ),
     "Second Life Bento": (
         LEFT_RIGHT,
         "mPelvis, mTorso, mChest, mNeck, mHead",
@@ -180,7 +186,7 @@ PROGRAMS = {
     "sides at the end": (
         LETTERS,
         "Hips, Spine, Chest, Neck, Head",
-        "Clavicle{}, UpperArm{}*, Forearm{}*, Hand{}*, Finger{}1",
+        "Clavicle{}, UpperArm{}*, Forearm{}*, __Hand{}, Hand{}*, Finger{}1",
         "Thigh{}*, Calf{}*, Foot{}*, Toe{}",
     ),
     "Maya's Advanced Skeleton": (
@@ -227,12 +233,14 @@ PROGRAMS = {
         "{}_leg1*, {}_leg2*, {}_foot*",
     ),
 }
-# Joints beside the body's: followers and dummies, before what they follow
+# Joints beside the body's: followers, controls and dummies, before what they follow
 FOLLOWERS = {
-    "Unreal": "ik_foot_root, ik_foot_{}, ik_hand_root, ik_hand_gun, ik_hand_{}",
+    "Unreal": "ik_foot_root, ik_foot_{}, ik_hand_root > ik_hand_gun, ik_hand_{}",
+    "3ds Max Biped": "{} Hand, {} Foot",
+    "CMU, Vicon": "ctrl_{}humerus > ctrl_{}radius > ctrl_{}wrist",
     "Blender, a meta-rig": "hand_ik.{}, foot_ik.{}",
     "Mixamo": "{}HandIK, {}FootTarget, HeadTarget",
-    "sides at the end": "__Clavicle{}, __Hand{}, __Foot{}, __Head",
+    "sides at the end": "__Clavicle{}, __Foot{}, __Head",
 }
 
 
@@ -249,10 +257,14 @@ def skeleton(program):
 
     trunk = trunk.split(", ")
     hips = chest = add(trunk[0], -1, 0, 90, 0)
-    for pattern in filter(None, FOLLOWERS.get(program, "").split(", ")):
-        for name in dict.fromkeys(pattern.replace("{}", side) for side in sides):
-            add(name, hips, 0, 0, 0)
-        partner |= named(pattern, sides)
+    for chain in filter(None, FOLLOWERS.get(program, "").split(", ")):
+        for chain_of_side in dict.fromkeys(chain.replace("{}", side) for side in sides):
+            on = hips
+            for name in chain_of_side.split(" > "):
+                on = add(name, on, 0, 0, 0)
+        partner |= {
+            k: v for pattern in chain.split(" > ") for k, v in named(pattern, sides).items()
+        }
     for name in trunk[1:-2]:
         chest = add(name, chest, 0, 10, 0)
     add(trunk[-1], add(trunk[-2], chest, 0, 10, 0), 0, 10, 0)
@@ -304,6 +316,8 @@ def test_where_no_name_has_a_side_nothing_is_mirrored():
 def test_legs_without_a_side_are_not_taken_for_a_part_of_the_middle():
     motion, _ = skeleton("Perception Neuron, BEAT, ZEGGS")
     legs = ("UpLeg", "Leg", "Foot", "ToeBase")
+    motion.offsets[motion.names.index("Head"), 0] = 6
+    assert mirror_pairs(motion)[1] == 0, "a lock of hair, or a head aside, is no limb"
     motion.names = [
         f"bone{j}" if name.endswith(legs) else name for j, name in enumerate(motion.names)
     ]
