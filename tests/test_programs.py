@@ -156,7 +156,7 @@ PROGRAMS = {
     "Blender, bones that deform": (
         LETTERS,
         "DEF-hips, DEF-spine, DEF-chest, DEF-neck, DEF-head",
-        "DEF-clavicle.{}, DEF-arm.{}*, DEF-forearm.{}*, DEF-hand.{}*",
+        "DEF-clavicle.{}, DEF-arm.{}*, DEF-arm.{}.001, DEF-forearm.{}*, DEF-hand.{}*",
         "DEF-thigh.{}*, DEF-shin.{}*, DEF-foot.{}*",
     ),
     "Second Life Bento": (
@@ -262,9 +262,8 @@ def skeleton(program):
             on = hips
             for name in chain_of_side.split(" > "):
                 on = add(name, on, 0, 0, 0)
-        partner |= {
-            k: v for pattern in chain.split(" > ") for k, v in named(pattern, sides).items()
-        }
+        for pattern in chain.split(" > "):
+            partner |= named(pattern, sides)
     for name in trunk[1:-2]:
         chest = add(name, chest, 0, 10, 0)
     add(trunk[-1], add(trunk[-2], chest, 0, 10, 0), 0, 10, 0)
