@@ -17,14 +17,8 @@ from body.bvh import read_bvh, write_bvh
 from body.rotations import euler_to_matrix, exp_to_matrix, turn_about_y
 from data import Corpus
 from lab import plot
-from lab.check import (
-    CLIPPED_SHARE,
-    FOLLOWS,
-    check,
-    clipped_share,
-    find_jumps,
-    lag_of_motion,
-)
+from lab.check import CLIPPED_SHARE, check, clipped_share, find_jumps, odd_lags
+from lab.lag import chance, evidence, lag_of, verdict
 from lab.plot import find_take, plot_take
 from recordings.pairs import CorpusError, load_take, match_files
 from recordings.puppet import speaker, write_corpus
@@ -79,17 +73,90 @@ def talking():
 @pytest.mark.parametrize("shift", [0, 0.4, 1.0, -2.5, 7.0])
 def test_motion_that_comes_late_by_a_known_time_is_found(talking, shift):
     motion, sound = talking
-    late, sure = lag_of_motion(motion, torch.roll(sound, -int(shift * 16_000)))
-    assert late == pytest.approx(shift, abs=0.11) and sure > FOLLOWS
+    what, late = verdict(evidence(motion, torch.roll(sound, -int(shift * 16_000))))
+    assert late == pytest.approx(shift, abs=0.11)
+    assert what == ("in step" if abs(shift) < 0.5 else "shifted")
 
 
 def test_another_sound_a_still_body_and_a_short_take_tell_nothing(talking):
     motion, sound = talking
     other = minute_of_sound(3, "calm", 4)[2]
-    assert lag_of_motion(motion, other)[1] < FOLLOWS
+    assert verdict(evidence(motion, other)) == ("cannot tell", None)
     R, p = (x[:1].repeat(600, 0) for x in (motion.rotations, motion.positions))
-    assert lag_of_motion(replace(motion, rotations=R, positions=p), sound) is None
-    assert lag_of_motion(motion, sound[: 10 * 16_000]) is None
+    assert evidence(replace(motion, rotations=R, positions=p), sound) is None
+    assert evidence(motion, sound[: 4 * 16_000]) is None
+    assert verdict(None) == ("cannot tell", None)
+
+
+def test_chance_is_the_variance_of_products_of_unrelated_signals():
+    """Of 400 pairs of signals that remember themselves for 0.5 s; white noise would give 1."""
+    rng = np.random.default_rng(0)
+    kernel = 0.9 ** np.arange(60)
+    noise = rng.standard_normal((400, 2, 1200))
+    pairs = [[np.convolve(x, kernel)[:1200] for x in pair] for pair in noise]
+    pairs = [[(x - x.mean()) / x.std() for x in pair] for pair in pairs]
+    measured = np.var([a @ b for a, b in pairs]) / 1200
+    assert measured > 5, "slow signals are alike by chance"
+    assert np.mean([chance(a, b) for a, b in pairs]) == pytest.approx(measured, rel=0.2)
+
+
+def parts_of_a_talk(motion, sound, length, count, late=0.0):
+    """{name: Evidence} of `count` parts of `length` s, with the motion later by `late` s."""
+    parts = {}
+    for n in range(count):
+        a, b = round(n * length * 30), round((n + 1) * length * 30)
+        part = replace(motion, rotations=motion.rotations[a:b], positions=motion.positions[a:b])
+        heard = torch.roll(sound, -int(late * 16_000))[int(a / 30 * 16_000) :]
+        parts[f"part{n}"] = evidence(part, heard[: int(length * 16_000)])
+    return parts
+
+
+def test_takes_that_are_too_short_to_tell_tell_it_together(talking):
+    for late, expected in ((0.0, "but together they follow it"), (1.0, "1.0 s after the sound")):
+        parts = parts_of_a_talk(*talking, 6.0, 10, late)
+        several = [
+            found for found in parts.values() if lag_of(found)[0][1] < 3.5 > lag_of(found)[1][1]
+        ]
+        said, odd = odd_lags({str(n): found for n, found in enumerate(several)})
+        assert len(several) > 3 and not odd
+        assert said.startswith(f"of {len(several)} nothing can be told") and expected in said
+    assert odd_lags({"a": None})[0].startswith("of 1 nothing can be told")
+
+
+def test_a_take_is_named_where_it_alone_does_not_follow_its_sound(talking):
+    motion, sound = talking
+    good = evidence(motion, sound)
+    wrong = evidence(motion, minute_of_sound(3, "calm", 4)[2])
+    late = evidence(motion, torch.roll(sound, -16_000))
+    said, odd = odd_lags({"a": good, "b": good, "c": good, "wrong": wrong, "late": late})
+    assert said.startswith("3 takes follow their sound; 1 seem shifted; of 1 nothing can be told")
+    assert {name: what[:14] for name, what, _ in odd} == {
+        "wrong": "no sign that t",
+        "late": "the motion see",
+    }
+    assert "1.0 s after the sound" in dict((name, what) for name, what, _ in odd)["late"]
+    assert not odd_lags({"a": good, "wrong": wrong})[1], "two takes make no rule"
+
+
+PEOPLE = ROOT.parent / "shared" / "data" / "people"
+
+
+@pytest.mark.skipif(not PEOPLE.is_dir(), reason="needs recordings of people")
+@pytest.mark.parametrize(
+    "take, natural, found",
+    [("zeggs/067_Speech_2_x_1_0", -0.15, (1, -1, 3, -3)), ("beat/2_scott_0_1_1", 0.45, (1,))],
+    ids=["zeggs", "beat"],
+)
+def test_people_are_in_step_as_recorded_and_late_if_delayed(take, natural, found):
+    """BEAT late by 3 s: nothing can be told of the 61 s that are left."""
+    motion, sound = load_take(PEOPLE / f"{take}.bvh", PEOPLE / f"{take}.wav")
+    assert verdict(evidence(motion, sound)) == ("in step", pytest.approx(natural, abs=0.11))
+    for shift in (1, -1, 3, -3):
+        cut = max(0, -round(shift / motion.frame_time))
+        late = replace(motion, rotations=motion.rotations[cut:], positions=motion.positions[cut:])
+        what, by = verdict(evidence(late, sound[max(0, shift) * 16_000 :]))
+        assert what == "shifted" or shift not in found
+        assert by is None or by == pytest.approx(natural + shift, abs=0.16)
 
 
 # ---- jumps and clipping --------------------------------------------------------------------------
