@@ -21,7 +21,6 @@ from recordings.audio import SAMPLE_RATE
 from recordings.level import loud_level
 from recordings.pairs import CorpusError, load_take, match_files, split_takes
 from recordings.skeletons import (
-    extents,
     most_common_skeleton,
     refuse_other_skeleton,
     refuse_other_unit,
@@ -29,6 +28,8 @@ from recordings.skeletons import (
 from tools import InputError, Parser, run_script, shortened, shown
 
 FASTEST_TURN = 3000  # degrees a second: twice the fastest wrist in sports; more is a capture error
+ONE_GO = 100  # degrees, that a joint turns so fast
+LASTING_TURN = 800  # degrees a second over an eighth of a second and more
 FASTEST_MOVE = 6  # body heights a second, 10 m/s: a sprinter
 USUAL_FPS = 20  # train.py's --fps
 USUAL_WINDOW = 8.0  # s: train.py's --window, 160 frames of 20 a second
@@ -46,10 +47,18 @@ def find_jumps(motion):
     turned = np.arccos(np.clip(cosine, -1, 1)).max(axis=1, initial=0)  # [F - 1], radians
     moved = np.linalg.norm(np.diff(p, axis=0), axis=-1).max(axis=1, initial=0)  # [F - 1]
     moved = moved / max(motion.body_height(), 1e-9)
-    # At high rates a single noisy frame is no jump: at least 30 degrees, 0.05 body heights
-    turns = turned > np.radians(max(30, FASTEST_TURN * dt))
+    turns = turned > np.radians(largest_turn(dt))
     moves = moved > max(0.05, FASTEST_MOVE * dt)
     return (np.flatnonzero(turns | moves) + 1) * dt
+
+
+def largest_turn(dt):
+    """By how many degrees a human may turn a joint in dt seconds.
+
+    A single noisy frame at a high rate is no jump: at least 30. The fastest turns end after ONE_GO;
+    what takes longer is slower. No turn is seen that is larger than 180.
+    """
+    return max(30, min(FASTEST_TURN * dt, max(ONE_GO, LASTING_TURN * dt)))
 
 
 def clipped_share(sound):
@@ -85,30 +94,17 @@ def check_take(bvh, sound):
         motion, waveform = load_take(bvh, sound, USUAL_FPS)
         what = str(error).removeprefix(f"{bvh}: ")
         odd.append(f"{what} (training at {USUAL_FPS} frames a second does not read that row)")
-    spoken, moved = len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
-    if abs(spoken - moved) > 0.5:
-        odd.append(
-            f"the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; the rest is not used"
-        )
-    odd += odd_in_motion(motion) + odd_in_sound(sound, waveform)
-    return motion, min(spoken, moved), evidence(motion, waveform), odd
+    odd += [*motion.remarks, *odd_jumps(motion), *odd_in_sound(sound, waveform)]
+    seconds = min(len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time)
+    return motion, seconds, evidence(motion, waveform), odd
 
 
-def odd_in_motion(motion):
-    """What is odd about a motion by itself: [sentences]."""
-    odd = []
-    x, y, z = extents(motion)
-    if z > 1.5 * y and z > x:  # arms stretched to the sides make x large
-        odd.append(
-            f"the body lies ({z:.3g} long along z, {y:.3g} along y): if z points up in this file, "
-            "export it with y up, which training takes for granted"
-        )
-    if np.ptp(motion.rotations, axis=0).max() < 1e-9:
-        odd.append("nothing moves")
+def odd_jumps(motion):
+    """Does a joint jump? [at most one sentence]."""
     jumps = find_jumps(motion)
-    if len(jumps):
-        odd.append(f"{len(jumps)} jumps that no human can do, the first at {jumps[0]:.2f} s")
-    return odd
+    if not len(jumps):
+        return []
+    return [f"{len(jumps)} jumps that no human can do, the first at {jumps[0]:.2f} s"]
 
 
 def odd_in_sound(sound, waveform):
@@ -229,7 +225,7 @@ def shifted(by):
 
 def untold(evidence):
     """What is said of takes that tell nothing one by one: a sentence. evidence: theirs, or None."""
-    alone = f"of {len(evidence)} nothing can be told (a person's need about a minute)"
+    alone = f"of {len(evidence)} nothing can be told (those of people need about a minute)"
     known = [found for found in evidence if found]
     if len(known) < 2:
         return alone

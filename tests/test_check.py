@@ -14,6 +14,7 @@ from conftest import ROOT
 from three_corpora import body, write_take
 
 from body.bvh import read_bvh, write_bvh
+from body.motion import resample
 from body.rotations import euler_to_matrix, exp_to_matrix, turn_about_y
 from data import Corpus
 from lab import plot
@@ -24,6 +25,7 @@ from recordings.pairs import CorpusError, load_take, match_files
 from recordings.puppet import speaker, write_corpus
 from recordings.puppet_body import gesture
 from recordings.puppet_voice import script, speak
+from recordings.remarks import odd_body, other_rate
 from tools import InputError
 from wavlm_loader import SpeechFeatures
 
@@ -168,6 +170,15 @@ def test_jumps_are_what_no_human_does():
     assert np.allclose(find_jumps(motion), [100 * 0.008333, 150 * 0.008333])
 
 
+@pytest.mark.parametrize("fps", [60, 30, 25, 15, 12, 8, 6])
+def test_a_body_that_flips_between_two_frames_jumps_at_any_rate(fps):
+    """3000 degrees a second are more than any turn can be, at 16.7 frames a second and below."""
+    motion = replace(resample(body("beat", 3), fps), frame_time=1 / fps)
+    assert len(find_jumps(motion)) == 0
+    motion.rotations[10:] = turn_about_y(np.radians(170)) @ motion.rotations[10:]
+    assert np.allclose(find_jumps(motion), [10 / fps])
+
+
 @pytest.mark.parametrize(
     "gain, volume, share",
     [(0.99, 1, 0), (1.2, 1, 0.37), (1.2, 0.4, 0.37)],  # 2 acos(1 / 1.2) / pi of the time
@@ -283,6 +294,76 @@ def test_check_sees_bodies_that_lie_stand_still_or_are_of_another_size(tmp_path,
     write_bvh(tmp_path / "good.bvh", point)
     with pytest.raises(CorpusError, match="good.bvh: all joints stand in one place"):
         Corpus(pairs[:1], SpeechFeatures("mel"), scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "axis, degrees, words",
+    [
+        ("X", 90, "lies (its head is towards z"),
+        ("X", -90, "lies (its head is towards -z"),
+        ("Z", 90, "lies (its head is towards -x"),
+        ("Z", -90, "lies (its head is towards x"),
+        ("X", 180, "upside down"),
+        ("X", 40, None),  # leaning forward
+        ("Y", 170, None),
+    ],
+)
+def test_a_body_that_does_not_stand_is_said_to_lie_along_an_axis(axis, degrees, words):
+    motion = body("zeggs", 2)
+    turn = euler_to_matrix(np.radians([degrees]), axis)
+    motion.rotations[:, 0] = turn @ motion.rotations[:, 0]
+    motion.positions[:, 0] = motion.positions[:, 0] @ turn.T
+    said = odd_body(motion)
+    assert (words in said[0]) if words else not said, said
+
+
+def test_training_says_what_check_says_and_says_it_once(tmp_path, capsys):
+    for n in range(3):
+        write_take(tmp_path, f"lies{n}", "trinity", seed=n)
+        path = tmp_path / f"lies{n}.bvh"
+        lying = read_bvh(path)
+        turn = euler_to_matrix(np.array([np.pi / 2]), "X")
+        lying.rotations[:, 0] = turn @ lying.rotations[:, 0]
+        write_bvh(path, lying)
+    write_take(tmp_path, "stands", "trinity")
+    wave, rate = soundfile.read(tmp_path / "stands.wav")
+    soundfile.write(tmp_path / "stands.wav", wave[: int(3.1 * rate)], rate)
+    check(tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    for n in range(3):
+        assert not line_about(said, f"lies{n}.bvh", "the body lies (its head is towards z")
+    assert not line_about(said, "stands.bvh", "the sound 3.1 s; the rest is not used")
+    Corpus(match_files(tmp_path)[0], SpeechFeatures("mel"), scratch=tmp_path)
+    lines = [line for line in capsys.readouterr().err.splitlines() if ".bvh: " in line]
+    assert len(lines) == 2, lines
+    assert "lies0.bvh: the body lies" in lines[0] and "2 more takes" in lines[0]
+    assert "stands.bvh: the motion lasts" in lines[1] and "more takes" not in lines[1]
+
+
+@pytest.mark.parametrize(
+    "says, words",
+    [
+        (1 / 24, "wrong by 5 = 120/24: at 120 frames a second instead of 24"),
+        (5 / 30, "wrong by 5 = 120/24: at 30 frames a second instead of 6"),  # 30 fps, times 5
+        (1 / 60, "wrong by 2 = 120/60: at 120"),
+    ],
+)
+def test_a_frame_time_of_another_rate_is_named(tmp_path, says, words):
+    """480 frames, which go with 4 s of sound at 120 frames a second and 16 s at 30."""
+    write_take(tmp_path, "a", "beat")
+    motion = replace(read_bvh(tmp_path / "a.bvh"), frame_time=says)
+    write_bvh(tmp_path / "a.bvh", motion)
+    if says == 5 / 30:
+        wave = soundfile.read(tmp_path / "a.wav")[0]
+        soundfile.write(tmp_path / "a.wav", np.tile(wave, 4), 16_000)
+    for fps in (None, 20):  # as check and as training read it
+        with pytest.raises(CorpusError, match=f"{words}.* or else cut them"):
+            load_take(tmp_path / "a.bvh", tmp_path / "a.wav", fps)
+
+
+def test_lengths_that_no_usual_rate_makes_equal_are_not_put_down_to_it():
+    assert not other_rate(10.0, 14.0, 30)
+    assert not other_rate(61.0, 60.0, 30) and not other_rate(60.06, 60.0, 30)
 
 
 def test_check_tells_of_short_takes_and_of_a_root_that_stays_behind(tmp_path, capsys):
