@@ -24,9 +24,9 @@ TREND = 1.0  # s: what changes more slowly is taken out
 MEMORY = 3.0  # s, after which a signal no longer resembles itself
 SHORTEST = 5.0  # s: nothing is computed for shorter takes
 NATURAL = 0.6  # s: three recordings of people lie at -0.25, -0.15 and 0.45 s
-# Deviations above chance. Of takes with another sound, some 1 in 200 reaches either
+# Deviations above chance. How often chance reaches them: docs/recordings.md
 FITS = 3.5  # at a shift of at most NATURAL
-SHIFTED = 4.1  # at any other: there are more of them, and it must be more than at a natural one
+SHIFTED = 3.9  # at any other: there are more of them, and it must be more than at a natural one
 
 
 # ------------------------------------------------------------------------------------------------

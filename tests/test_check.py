@@ -145,20 +145,16 @@ PEOPLE = ROOT.parent / "shared" / "data" / "people"
 
 @pytest.mark.skipif(not PEOPLE.is_dir(), reason="needs recordings of people")
 @pytest.mark.parametrize(
-    "take, natural, found",
-    [("zeggs/067_Speech_2_x_1_0", -0.15, (1, -1, 3, -3)), ("beat/2_scott_0_1_1", 0.45, (1,))],
-    ids=["zeggs", "beat"],
+    "take, natural", [("zeggs/067_Speech_2_x_1_0", -0.15), ("beat/2_scott_0_1_1", 0.45)]
 )
-def test_people_are_in_step_as_recorded_and_late_if_delayed(take, natural, found):
-    """BEAT late by 3 s: nothing can be told of the 61 s that are left."""
+def test_people_are_in_step_as_recorded_and_late_if_delayed(take, natural):
     motion, sound = load_take(PEOPLE / f"{take}.bvh", PEOPLE / f"{take}.wav")
-    assert verdict(evidence(motion, sound)) == ("in step", pytest.approx(natural, abs=0.11))
-    for shift in (1, -1, 3, -3):
+    for shift in (0, 1, -1, 3, -3):
         cut = max(0, -round(shift / motion.frame_time))
         late = replace(motion, rotations=motion.rotations[cut:], positions=motion.positions[cut:])
         what, by = verdict(evidence(late, sound[max(0, shift) * 16_000 :]))
-        assert what == "shifted" or shift not in found
-        assert by is None or by == pytest.approx(natural + shift, abs=0.16)
+        assert by == pytest.approx(natural + shift, abs=0.11)
+        assert what == ("in step" if abs(natural + shift) < 0.6 else "shifted")
 
 
 # ---- jumps and clipping --------------------------------------------------------------------------
