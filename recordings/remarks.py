@@ -34,13 +34,9 @@ def way_up(motion):
     Without legs the hips are the root, without a head the neck will do. None if there is neither,
     or no way between them.
     """
-    for top in ("head", "neck"):
-        try:
-            top = first_joint(motion, "", top)
-            break
-        except BvhError:
-            continue
-    else:
+    try:
+        top = first_joint(motion, "", "head|neck")
+    except BvhError:
         return None
     few = slice(None, None, max(1, len(motion) // 50))
     few = replace(motion, rotations=motion.rotations[few], positions=motion.positions[few])
