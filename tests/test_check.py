@@ -19,7 +19,7 @@ from body.rotations import euler_to_matrix, exp_to_matrix, turn_about_y
 from data import Corpus
 from lab import plot
 from lab.check import CLIPPED_SHARE, check, clipped_share, find_jumps, odd_lags
-from lab.lag import chance, evidence, lag_of, verdict
+from lab.lag import chance, evidence, lag_of, verdict, without_trend
 from lab.plot import find_take, plot_take
 from recordings.pairs import CorpusError, load_take, match_files
 from recordings.puppet import speaker, write_corpus
@@ -100,6 +100,14 @@ def test_chance_is_the_variance_of_products_of_unrelated_signals():
     measured = np.var([a @ b for a, b in pairs]) / 1200
     assert measured > 5, "slow signals are alike by chance"
     assert np.mean([chance(a, b) for a, b in pairs]) == pytest.approx(measured, rel=0.2)
+
+
+def test_what_changes_slowly_is_taken_out():
+    t = np.arange(1200) / 20
+    fast = np.sin(2 * np.pi * t / 0.8)
+    left = without_trend(5 * np.sin(2 * np.pi * t / 20) + t + fast)
+    assert np.corrcoef(left[40:-40], fast[40:-40])[0, 1] > 0.95
+    assert left.std() == pytest.approx(1) and not without_trend(np.ones(200)).any()
 
 
 def parts_of_a_talk(motion, sound, length, count, late=0.0):
