@@ -14,7 +14,8 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from body.joints import body_root, hand_joints, mirror_pairs
+from body.joints import body_root, hand_joints
+from body.mirror import mirror_pairs
 from body.motion import BvhError
 from lab.lag import NATURAL, evidence, verdict
 from recordings.audio import SAMPLE_RATE

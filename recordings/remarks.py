@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from body.joints import first_joint, legs_of
 from body.motion import USUAL_RATES, BvhError, meant_frame_time, rate_of
+from body.stretch import collapsed
 from tools import one_line
 
 UPRIGHT = 0.5  # cosine of the angle between up and the way from hips to head: 60 degrees
@@ -23,9 +24,10 @@ UPRIGHT = 0.5  # cosine of the angle between up and the way from hips to head: 6
 # The body
 # ------------------------------------------------------------------------------------------------
 def odd_body(motion):
-    """Does the body lie, stand on its head, or not move at all? [sentences]."""
+    """Does the body collapse, lie, stand on its head, or not move at all? [sentences]."""
     still = np.ptp(motion.rotations, axis=0).max() < 1e-9
-    return odd_stance(way_up(motion)) + (["nothing moves"] if still else [])
+    nothing = ["nothing moves"] if still else []
+    return [*collapsed(motion), *odd_stance(way_up(motion)), *nothing]
 
 
 def way_up(motion):

@@ -21,10 +21,9 @@ from body.joints import (
     common_body,
     common_joints,
     hand_joints,
-    mirror,
-    mirror_pairs,
     side_and_stem,
 )
+from body.mirror import mirror, mirror_pairs
 from body.motion import BvhError, neighbours, resample
 from body.pose import PoseCodec
 from body.rotations import mean_rotation, turn_about_y
