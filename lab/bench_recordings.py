@@ -27,7 +27,7 @@ from body.motion import Motion
 from body.pose import PoseCodec
 from body.rotations import exp_to_matrix
 from data import Corpus
-from lab.check import FOLLOWS, IN_STEP, lag_of_motion
+from lab.lag import evidence, lag_of, verdict
 from lab.machine import fastest, fastest_of
 from recordings.audio import SAMPLE_RATE
 from recordings.frames import motion_frames
@@ -243,49 +243,39 @@ def prepare_half_an_hour(folder, minutes=30, kept=3):
 # ------------------------------------------------------------------------------------------------
 # Motion that is late
 # ------------------------------------------------------------------------------------------------
-def verdict(found, shift):
-    """What lab/check.py says of a motion that is late by `shift`; found: of lag_of_motion."""
-    if found is None or found[1] < FOLLOWS:
-        return "cannot tell"
-    if abs(found[0]) <= IN_STEP:
-        return "in step"
-    return "shift found" if abs(found[0] - shift) <= 0.1 else "wrong shift"
+def verdict_on(found, shift):
+    """What lab/check.py says of a motion that is late by `shift`; found: its Evidence."""
+    what, by = verdict(found)
+    if what != "shifted":
+        return what
+    return "shift found" if abs(by - shift) <= 0.15 else "wrong shift"
 
 
-def find_lags(_, seconds=(60, 30), shifts=(0, 0.2, 0.4, 1, 3, 8, 12)):
+def find_lags(_, seconds=(60, 30), shifts=(0, 0.4, 1, 3, 8, 12)):
     """Of the puppet's 12 test takes, the share that gets each verdict of lab/check.py.
 
-    By how late their motion is made. And how sure it is of a take's own sound and of another's.
+    By how late their motion is made; and those of takes with another's sound. `deviations` are
+    those of the best shift.
     """
     takes = [load_take(*pair) for pair in find_pairs(ready_puppet())["test"]]
 
-    def quantiles(values):
-        return dict(zip(("least", "median", "most"), np.quantile(values, (0, 0.5, 1))))
-
-    def late(waveform, shift):
-        return torch.roll(waveform, -int(shift * SAMPLE_RATE))
+    def row(found, shift=0):
+        verdicts = [verdict_on(one, shift) for one in found]
+        best = [max(sure for _, sure in lag_of(one)) for one in found]
+        kinds = ("in step", "shift found", "wrong shift", "cannot tell")
+        deviations = dict(zip(("least", "median", "most"), np.quantile(best, (0, 0.5, 1))))
+        return {kind: verdicts.count(kind) / len(found) for kind in kinds} | deviations
 
     scores = {}
     for length in seconds:
         cut = [first_seconds(motion, waveform, length) for motion, waveform in takes]
-        own = [lag_of_motion(m, w)[1] for m, w in cut]
-        others = [
-            lag_of_motion(m, w)[1]
-            for k, (m, _) in enumerate(cut)
-            for n, (_, w) in enumerate(cut)
-            if n != k
-        ]
-        related = float(np.mean(np.array(others) >= FOLLOWS))
-        rows = {
-            "own sound": quantiles(own),
-            "another's sound": quantiles(others) | {"taken for related": related},
-        }
+        rows = {}
         for shift in shifts:
-            verdicts = [verdict(lag_of_motion(m, late(w, shift)), shift) for m, w in cut]
-            rows[f"motion {shift} s late"] = {
-                kind: verdicts.count(kind) / len(verdicts)
-                for kind in ("in step", "shift found", "wrong shift", "cannot tell")
-            }
+            late = int(shift * SAMPLE_RATE)
+            found = [evidence(m, torch.roll(w, -late)) for m, w in cut]
+            rows[f"motion {shift} s late"] = row(found, shift)
+        pairs = [(m, w) for n, (m, _) in enumerate(cut) for k, (_, w) in enumerate(cut) if n != k]
+        rows["another's sound"] = row([evidence(m, w) for m, w in pairs])
         scores[f"{length} s"] = rows
     return scores
 

@@ -2,8 +2,8 @@
 
     python -m lab.check FOLDER
 
-In reading order: what is measured on one take (jumps, clipping, lag between motion and sound);
-check_take, which makes sentences of it; look, which reads all takes; the report.
+In reading order: what is measured on one take (jumps, clipping); check_take, which makes sentences
+of it; look, which reads all takes; what they say about motion and sound (lab/lag.py); the report.
 """
 
 from collections import Counter
@@ -14,15 +14,14 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from body.joints import body_root, hand_joints, hands_of
+from body.joints import body_root, hand_joints
 from body.mirror import mirror_pairs
-from body.motion import BvhError, resample
-from body.stretch import collapsed
+from body.motion import BvhError
+from lab.lag import NATURAL, evidence, verdict
 from recordings.audio import SAMPLE_RATE
 from recordings.level import loud_level
 from recordings.pairs import CorpusError, load_take, match_files, split_takes
 from recordings.skeletons import (
-    extents,
     most_common_skeleton,
     refuse_other_skeleton,
     refuse_other_unit,
@@ -30,62 +29,18 @@ from recordings.skeletons import (
 from tools import InputError, Parser, run_script, shortened, shown
 
 FASTEST_TURN = 3000  # degrees a second: twice the fastest wrist in sports; more is a capture error
+ONE_GO = 100  # degrees, that a joint turns so fast
+LASTING_TURN = 800  # degrees a second over an eighth of a second and more
 FASTEST_MOVE = 6  # body heights a second, 10 m/s: a sprinter
 USUAL_FPS = 20  # train.py's --fps
 USUAL_WINDOW = 8.0  # s: train.py's --window, 160 frames of 20 a second
 CLIPPED_SHARE = 1e-4  # of the samples, in runs of three or more at the peak
 QUIET = -50  # dB below full scale of the loud parts: the microphone was not on
-FOLLOWS = 4.2  # deviations of the correlation; lag_of_motion says why
-IN_STEP = 0.25  # s: people's own gestures run ahead of their speech, or behind it, by so much
-LAGS = 10.0  # s, searched on either side
-TELLING = 30.0  # s: shorter takes do not tell, see lag_of_motion
 
 
 # ------------------------------------------------------------------------------------------------
 # Measures of one take
 # ------------------------------------------------------------------------------------------------
-def falling_speed(motion):
-    """How fast the faster of the hands falls, seen from the hips: [F] in body heights a second.
-
-    0 where both rise. Raises BvhError if no joint is called a hand.
-    """
-    y = hands_of(motion)[..., 1]  # [F, 2]
-    if len(y) < 2:
-        return np.zeros(len(y))
-    return np.maximum(-np.gradient(y, axis=0), 0).max(axis=1) / motion.frame_time  # [F]
-
-
-def lag_of_motion(motion, waveform, rate=20):
-    """How late the motion is -> (seconds after the sound, how sure), or None if it does not tell.
-
-    The falling speed of the hands is correlated with the level of the speech (dB, cut off 35 dB
-    below the loud parts) at every shift; the take counts as a circle. The lag is the shift of the
-    highest correlation within LAGS. How sure: by how many standard deviations it lies above the
-    mean of all shifts.
-
-    FOLLOWS was chosen on 12 takes of the puppet of 60 s. With their own sound it was 5.8 to 9.7
-    deviations; with another take's sound at most 4.0. For their first 30 s: 4.3 to 7.8, and at most
-    3.8. Shorter takes overlap (python -m lab.bench find_lags), so they give None. People gesture
-    less to the beat than puppets: a low value does not prove that a take is wrong. Look at it.
-    """
-    motion = resample(motion, rate)
-    hop = SAMPLE_RATE // rate
-    n = min(len(motion), len(waveform) // hop)
-    if n < TELLING * rate:
-        return None
-    loudness = (waveform[: n * hop] / loud_level(waveform)).reshape(n, hop)
-    power = loudness.square().mean(dim=1).numpy()  # [n]
-    level, falling = 10 * np.log10(np.maximum(power, 10**-3.5)), falling_speed(motion)[:n]
-    if falling.std() == 0 or level.std() == 0:
-        return None
-    a, b = np.fft.rfft(falling - falling.mean()), np.fft.rfft(level - level.mean())
-    correlation = np.fft.irfft(a * np.conj(b), n)  # [n], by shift
-    sure = (correlation - correlation.mean()) / correlation.std()  # [n]
-    lag = (np.arange(n) + n // 2) % n - n // 2  # [n], in frames
-    best = np.argmax(np.where(np.abs(lag) <= min(LAGS * rate, n // 3), sure, -np.inf))
-    return lag[best] / rate, float(sure[best])
-
-
 def find_jumps(motion):
     """Times in seconds at which a joint turns or moves faster than a human can, [n]."""
     R, p, dt = motion.rotations, motion.positions, motion.frame_time
@@ -93,10 +48,18 @@ def find_jumps(motion):
     turned = np.arccos(np.clip(cosine, -1, 1)).max(axis=1, initial=0)  # [F - 1], radians
     moved = np.linalg.norm(np.diff(p, axis=0), axis=-1).max(axis=1, initial=0)  # [F - 1]
     moved = moved / max(motion.body_height(), 1e-9)
-    # At high rates a single noisy frame is no jump: at least 30 degrees, 0.05 body heights
-    turns = turned > np.radians(max(30, FASTEST_TURN * dt))
+    turns = turned > np.radians(largest_turn(dt))
     moves = moved > max(0.05, FASTEST_MOVE * dt)
     return (np.flatnonzero(turns | moves) + 1) * dt
+
+
+def largest_turn(dt):
+    """By how many degrees a human may turn a joint in dt seconds.
+
+    A single noisy frame at a high rate is no jump: at least 30. The fastest turns end after ONE_GO;
+    what takes longer is slower. No turn is seen that is larger than 180.
+    """
+    return max(30, min(FASTEST_TURN * dt, max(ONE_GO, LASTING_TURN * dt)))
 
 
 def clipped_share(sound):
@@ -120,9 +83,9 @@ def clipped_share(sound):
 # One take in sentences
 # ------------------------------------------------------------------------------------------------
 def check_take(bvh, sound):
-    """One pair -> (Motion, seconds that have both motion and sound, what is odd: [sentences]).
+    """One pair -> (Motion, seconds of motion and sound, Evidence or None, odd: [sentences]).
 
-    Raises what training would raise.
+    The Evidence is lab.lag's, on how late the motion is. Raises what training would raise.
     """
     odd = []
     try:
@@ -132,30 +95,17 @@ def check_take(bvh, sound):
         motion, waveform = load_take(bvh, sound, USUAL_FPS)
         what = str(error).removeprefix(f"{bvh}: ")
         odd.append(f"{what} (training at {USUAL_FPS} frames a second does not read that row)")
-    spoken, moved = len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
-    if abs(spoken - moved) > 0.5:
-        odd.append(
-            f"the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; the rest is not used"
-        )
-    odd += odd_in_motion(motion) + odd_in_sound(sound, waveform) + odd_lag(motion, waveform)
-    return motion, min(spoken, moved), odd
+    odd += [*motion.remarks, *odd_jumps(motion), *odd_in_sound(sound, waveform)]
+    seconds = min(len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time)
+    return motion, seconds, evidence(motion, waveform), odd
 
 
-def odd_in_motion(motion):
-    """What is odd about a motion by itself: [sentences]."""
-    odd = [*motion.remarks, *collapsed(motion)]
-    x, y, z = extents(motion)
-    if z > 1.5 * y and z > x:  # arms stretched to the sides make x large
-        odd.append(
-            f"the body lies ({z:.3g} long along z, {y:.3g} along y): if z points up in this file, "
-            "export it with y up, which training takes for granted"
-        )
-    if np.ptp(motion.rotations, axis=0).max() < 1e-9:
-        odd.append("nothing moves")
+def odd_jumps(motion):
+    """Does a joint jump? [at most one sentence]."""
     jumps = find_jumps(motion)
-    if len(jumps):
-        odd.append(f"{len(jumps)} jumps that no human can do, the first at {jumps[0]:.2f} s")
-    return odd
+    if not len(jumps):
+        return []
+    return [f"{len(jumps)} jumps that no human can do, the first at {jumps[0]:.2f} s"]
 
 
 def odd_in_sound(sound, waveform):
@@ -170,29 +120,6 @@ def odd_in_sound(sound, waveform):
     return odd
 
 
-def odd_lag(motion, waveform):
-    """Whether the motion follows the sound, and when: [at most one sentence]."""
-    try:
-        lag = lag_of_motion(motion, waveform)
-    except BvhError:  # no joint is called a hand: there is nothing to compare the sound with
-        return []
-    if lag is None:
-        return []
-    late, sure = lag
-    if sure < FOLLOWS:
-        return [
-            f"no sign that the motion follows the sound ({sure:.1f} deviations; "
-            f"{FOLLOWS} would be one)"
-        ]
-    if abs(late) > IN_STEP:
-        side = "after" if late > 0 else "before"
-        return [
-            f"the motion comes {abs(late):.1f} s {side} the sound ({sure:.1f} deviations); "
-            "shift one of them"
-        ]
-    return []
-
-
 # ------------------------------------------------------------------------------------------------
 # All takes
 # ------------------------------------------------------------------------------------------------
@@ -202,6 +129,7 @@ class Findings:
 
     wrong: list  # (file, sentence, does training stop there?)
     seconds: dict = field(default_factory=dict)  # {bvh that can be used: its seconds}
+    evidence: dict = field(default_factory=dict)  # {bvh that can be used: lab.lag's, or None}
     rates: Counter = field(default_factory=Counter)  # of the motions, in words
     sounds: Counter = field(default_factory=Counter)  # sample rates, in words
     joints: dict = field(default_factory=dict)  # {(count, root, names): [file names]}
@@ -215,9 +143,9 @@ class Findings:
         self.rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
         self.sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
 
-    def use(self, bvh, motion, seconds):
+    def use(self, bvh, motion, seconds, evidence):
         """Take in a pair that can be used."""
-        self.seconds[bvh] = seconds
+        self.seconds[bvh], self.evidence[bvh] = seconds, evidence
         self.bones.add(np.round(motion.offsets[1:], 3).tobytes())
         self.first = self.first or motion
 
@@ -235,7 +163,7 @@ def look(pairs, lonely, split):
     for bvh, sound in tqdm(pairs, desc="checking", unit="take", disable=None):
         stops = True  # a take that cannot be read stops training, held out or not
         try:
-            motion, seconds, odd = check_take(bvh, sound)
+            motion, seconds, lag, odd = check_take(bvh, sound)
             found.count(bvh, sound, motion)
             stops = (bvh, sound) in trained_on
             refuse_other_skeleton(bvh, motion, *skeleton)
@@ -250,8 +178,62 @@ def look(pairs, lonely, split):
             found.wrong.append((bvh, str(error).removeprefix(f"{bvh}: "), stops))
             continue
         found.wrong += [(bvh, what, False) for what in odd]
-        found.use(bvh, motion, seconds)
+        found.use(bvh, motion, seconds, lag)
     return found
+
+
+# ------------------------------------------------------------------------------------------------
+# Motion and sound
+# ------------------------------------------------------------------------------------------------
+def odd_lags(evidence):
+    """{bvh: Evidence or None} -> (what the takes tell, a sentence; odd [(bvh, what, False)])."""
+    said = {bvh: verdict(found) for bvh, found in evidence.items()}
+    takes = {
+        what: [bvh for bvh, (found, _) in said.items() if found == what]
+        for what in ("in step", "shifted", "cannot tell")
+    }
+    odd = [(bvh, shifted(said[bvh][1]), False) for bvh in takes["shifted"]]
+    lengths = [evidence[bvh].seconds for bvh in takes["in step"]]
+    if len(lengths) >= max(3, 3 * len(takes["cannot tell"])):  # then silence is odd
+        what = (
+            "no sign that the motion follows the sound, which other takes show; "
+            "is it the right sound?"
+        )
+        odd += [
+            (bvh, what, False)
+            for bvh in takes["cannot tell"]
+            if evidence[bvh] and evidence[bvh].seconds >= np.median(lengths)
+        ]
+    parts = [f"{len(takes['in step'])} takes follow their sound"] if takes["in step"] else []
+    parts += [f"{len(takes['shifted'])} seem shifted"] if takes["shifted"] else []
+    if takes["cannot tell"]:
+        parts.append(untold([evidence[bvh] for bvh in takes["cannot tell"]]))
+    return "; ".join(parts), odd
+
+
+def before_or_after(by):
+    """1.4 -> "1.4 s after"."""
+    return f"{abs(by):.1f} s {'after' if by > 0 else 'before'}"
+
+
+def shifted(by):
+    """A sentence about a take whose motion is late by so many seconds."""
+    return (
+        f"the motion seems to come {before_or_after(by)} the sound (people's own gestures: up to "
+        f"{NATURAL} s before or after); look with lab.plot before you shift one of them"
+    )
+
+
+def untold(evidence):
+    """What is said of takes that tell nothing one by one: a sentence. evidence: theirs, or None."""
+    alone = f"of {len(evidence)} nothing can be told (those of people need about a minute)"
+    known = [found for found in evidence if found]
+    if len(known) < 2:
+        return alone
+    what, by = verdict(sum(known[1:], known[0]))
+    if what == "shifted":
+        return f"{alone}, but together they seem to come {before_or_after(by)} the sound"
+    return alone + (", but together they follow it" if what == "in step" else ", nor together")
 
 
 # ------------------------------------------------------------------------------------------------
@@ -265,10 +247,13 @@ def check(folder, test=()):
     pairs, lonely = match_files(folder)
     split = split_takes(folder, pairs, test)  # training leaves out what is unusable afterwards
     found = look(pairs, lonely, split)
+    follows, odd = odd_lags(found.evidence)
+    found.wrong += odd
     print(shown(folder))
     print_contents(found, len(pairs))
     if found.first:
         print_body(found)
+        print_line("motion and sound", follows)
     print_wrong(found)
     if not found.seconds:
         raise CorpusError(f"{folder}: nothing usable is left; mend what stands above")

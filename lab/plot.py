@@ -11,7 +11,7 @@ from body.joints import hand_joints, shown_points
 from body.motion import BvhError
 from body.pose import PoseCodec
 from body.strokes import strokes_of
-from lab.check import falling_speed
+from lab.lag import falling_speed
 from recordings.audio import SAMPLE_RATE
 from recordings.pairs import CorpusError, load_take, match_files, one_spelling
 from show.figures import new_figure, write_picture

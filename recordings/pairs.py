@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from body.bvh import read_bvh
 from recordings.audio import SAMPLE_RATE, load_audio, not_utf8
+from recordings.remarks import odd_body, other_rate, said_rate
 from tools import InputError, one_line, shown
 
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")
@@ -314,15 +315,20 @@ def fill_empty_parts(split, hashes, chosen_by_name):
 def load_take(bvh, sound, fps=None):
     """One pair -> (Motion at `fps`, None for the file's rate; waveform [samples] at 16 kHz).
 
-    Raises BvhError and SpeechError, and CorpusError if the lengths differ by more than 2 s.
+    What is odd without being an error stands in Motion.remarks. Raises BvhError and SpeechError,
+    and CorpusError if the lengths differ by more than 2 s.
     """
     motion, waveform = read_bvh(bvh, fps), load_audio(sound)
+    odd = odd_body(motion)
     spoken, moved = len(waveform) / SAMPLE_RATE, len(motion) * motion.frame_time
-    if abs(spoken - moved) > 2:
-        raise CorpusError(
-            f"{bvh}: the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; "
-            "cut them to the same length"
-        )
+    if abs(spoken - moved) > 0.5:
+        what = f"the motion lasts {moved:.1f} s and the sound {spoken:.1f} s; "
+        why = other_rate(moved, spoken, said_rate(bvh))
+        if abs(spoken - moved) > 2:
+            why = why and f"{why}, or else "
+            raise CorpusError(f"{bvh}: {what}{why}cut them to the same length")
+        odd.append(what + (why or "the rest is not used"))
+    motion.remarks = (*motion.remarks, *odd)
     return motion, waveform
 
 

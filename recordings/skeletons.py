@@ -4,7 +4,6 @@ In reading order: sizes of a body; what is refused; the skeleton that most takes
 together, one take after the other (takes_of_one_skeleton).
 """
 
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,8 @@ from tqdm import tqdm
 from body.bvh import read_skeleton
 from body.motion import BvhError
 from recordings.pairs import CorpusError, leave_out, load_take
-from tools import InputError, shown
+from recordings.remarks import say_once
+from tools import InputError
 
 
 def extents(motion):
@@ -96,7 +96,8 @@ def takes_of_one_skeleton(pairs, fps, skip=False, progress=True):
 
     The first take that cannot be used raises its error: BvhError, SpeechError, or CorpusError for
     another skeleton or unit than the first take's. With skip=True it is left out with a line, and
-    the skeleton that counts is the one that most takes have. If no take is left: CorpusError.
+    the skeleton that counts is the one that most takes have. If no take is left: CorpusError. What
+    is odd about them is said in a line at the end.
     """
     if not pairs:
         raise CorpusError(
@@ -104,7 +105,7 @@ def takes_of_one_skeleton(pairs, fps, skip=False, progress=True):
             "or valid, or by --test); add recordings"
         )
     skeleton, bones = most_common_skeleton(pairs) if skip else (None, None)
-    size = None
+    size, remarks = None, []
     for bvh, sound in tqdm(pairs, desc="reading takes", unit="take", disable=not progress):
         try:
             motion, waveform = load_take(bvh, sound, fps)
@@ -114,11 +115,11 @@ def takes_of_one_skeleton(pairs, fps, skip=False, progress=True):
         except InputError as error:
             leave_out(error, skip)
             continue
-        for remark in motion.remarks:
-            tqdm.write(shown(f"{bvh}: {remark}"), file=sys.stderr)
+        remarks += [(bvh, what) for what in motion.remarks]
         yield (bvh, sound), motion, waveform
     if size is None:
         raise CorpusError(
             f"{pairs[0][0].parent}: none of its {len(pairs)} takes can be used; "
             "mend what the lines above name"
         )
+    say_once(remarks)

@@ -14,22 +14,18 @@ from conftest import ROOT
 from three_corpora import body, write_take
 
 from body.bvh import read_bvh, write_bvh
+from body.motion import resample
 from body.rotations import euler_to_matrix, exp_to_matrix, turn_about_y
 from data import Corpus
 from lab import plot
-from lab.check import (
-    CLIPPED_SHARE,
-    FOLLOWS,
-    check,
-    clipped_share,
-    find_jumps,
-    lag_of_motion,
-)
+from lab.check import CLIPPED_SHARE, check, clipped_share, find_jumps, odd_lags
+from lab.lag import chance, evidence, lag_of, verdict, without_trend
 from lab.plot import find_take, plot_take
 from recordings.pairs import CorpusError, load_take, match_files
 from recordings.puppet import speaker, write_corpus
 from recordings.puppet_body import gesture
 from recordings.puppet_voice import script, speak
+from recordings.remarks import odd_body, other_rate
 from tools import InputError
 from wavlm_loader import SpeechFeatures
 
@@ -79,17 +75,94 @@ def talking():
 @pytest.mark.parametrize("shift", [0, 0.4, 1.0, -2.5, 7.0])
 def test_motion_that_comes_late_by_a_known_time_is_found(talking, shift):
     motion, sound = talking
-    late, sure = lag_of_motion(motion, torch.roll(sound, -int(shift * 16_000)))
-    assert late == pytest.approx(shift, abs=0.11) and sure > FOLLOWS
+    what, late = verdict(evidence(motion, torch.roll(sound, -int(shift * 16_000))))
+    assert late == pytest.approx(shift, abs=0.11)
+    assert what == ("in step" if abs(shift) < 0.5 else "shifted")
 
 
 def test_another_sound_a_still_body_and_a_short_take_tell_nothing(talking):
     motion, sound = talking
     other = minute_of_sound(3, "calm", 4)[2]
-    assert lag_of_motion(motion, other)[1] < FOLLOWS
+    assert verdict(evidence(motion, other)) == ("cannot tell", None)
     R, p = (x[:1].repeat(600, 0) for x in (motion.rotations, motion.positions))
-    assert lag_of_motion(replace(motion, rotations=R, positions=p), sound) is None
-    assert lag_of_motion(motion, sound[: 10 * 16_000]) is None
+    assert evidence(replace(motion, rotations=R, positions=p), sound) is None
+    assert evidence(motion, sound[: 4 * 16_000]) is None
+    assert verdict(None) == ("cannot tell", None)
+
+
+def test_chance_is_the_variance_of_products_of_unrelated_signals():
+    """Of 400 pairs of signals that remember themselves for 0.5 s; white noise would give 1."""
+    rng = np.random.default_rng(0)
+    kernel = 0.9 ** np.arange(60)
+    noise = rng.standard_normal((400, 2, 1200))
+    pairs = [[np.convolve(x, kernel)[:1200] for x in pair] for pair in noise]
+    pairs = [[(x - x.mean()) / x.std() for x in pair] for pair in pairs]
+    measured = np.var([a @ b for a, b in pairs]) / 1200
+    assert measured > 5, "slow signals are alike by chance"
+    assert np.mean([chance(a, b) for a, b in pairs]) == pytest.approx(measured, rel=0.2)
+
+
+def test_what_changes_slowly_is_taken_out():
+    t = np.arange(1200) / 20
+    fast = np.sin(2 * np.pi * t / 0.8)
+    left = without_trend(5 * np.sin(2 * np.pi * t / 20) + t + fast)
+    assert np.corrcoef(left[40:-40], fast[40:-40])[0, 1] > 0.95
+    assert left.std() == pytest.approx(1) and not without_trend(np.ones(200)).any()
+
+
+def parts_of_a_talk(motion, sound, length, count, late=0.0):
+    """{name: Evidence} of `count` parts of `length` s, with the motion later by `late` s."""
+    parts = {}
+    for n in range(count):
+        a, b = round(n * length * 30), round((n + 1) * length * 30)
+        part = replace(motion, rotations=motion.rotations[a:b], positions=motion.positions[a:b])
+        heard = torch.roll(sound, -int(late * 16_000))[int(a / 30 * 16_000) :]
+        parts[f"part{n}"] = evidence(part, heard[: int(length * 16_000)])
+    return parts
+
+
+def test_takes_that_are_too_short_to_tell_tell_it_together(talking):
+    for late, expected in ((0.0, "but together they follow it"), (1.0, "1.0 s after the sound")):
+        parts = parts_of_a_talk(*talking, 6.0, 10, late)
+        several = [
+            found for found in parts.values() if lag_of(found)[0][1] < 3.5 > lag_of(found)[1][1]
+        ]
+        said, odd = odd_lags({str(n): found for n, found in enumerate(several)})
+        assert len(several) > 3 and not odd
+        assert said.startswith(f"of {len(several)} nothing can be told") and expected in said
+    assert odd_lags({"a": None})[0].startswith("of 1 nothing can be told")
+
+
+def test_a_take_is_named_where_it_alone_does_not_follow_its_sound(talking):
+    motion, sound = talking
+    good = evidence(motion, sound)
+    wrong = evidence(motion, minute_of_sound(3, "calm", 4)[2])
+    late = evidence(motion, torch.roll(sound, -16_000))
+    said, odd = odd_lags({"a": good, "b": good, "c": good, "wrong": wrong, "late": late})
+    assert said.startswith("3 takes follow their sound; 1 seem shifted; of 1 nothing can be told")
+    assert {name: what[:14] for name, what, _ in odd} == {
+        "wrong": "no sign that t",
+        "late": "the motion see",
+    }
+    assert "1.0 s after the sound" in dict((name, what) for name, what, _ in odd)["late"]
+    assert not odd_lags({"a": good, "wrong": wrong})[1], "two takes make no rule"
+
+
+PEOPLE = ROOT.parent / "shared" / "data" / "people"
+
+
+@pytest.mark.skipif(not PEOPLE.is_dir(), reason="needs recordings of people")
+@pytest.mark.parametrize(
+    "take, natural", [("zeggs/067_Speech_2_x_1_0", -0.15), ("beat/2_scott_0_1_1", 0.45)]
+)
+def test_people_are_in_step_as_recorded_and_late_if_delayed(take, natural):
+    motion, sound = load_take(PEOPLE / f"{take}.bvh", PEOPLE / f"{take}.wav")
+    for shift in (0, 1, -1, 3, -3):
+        cut = max(0, -round(shift / motion.frame_time))
+        late = replace(motion, rotations=motion.rotations[cut:], positions=motion.positions[cut:])
+        what, by = verdict(evidence(late, sound[max(0, shift) * 16_000 :]))
+        assert by == pytest.approx(natural + shift, abs=0.11)
+        assert what == ("in step" if abs(natural + shift) < 0.6 else "shifted")
 
 
 # ---- jumps and clipping --------------------------------------------------------------------------
@@ -98,7 +171,16 @@ def test_jumps_are_what_no_human_does():
     assert len(find_jumps(motion)) == 0
     motion.rotations[100:, 5] = motion.rotations[100:, 5] @ exp_to_matrix([0, 0, 1.0])
     motion.positions[150:, 0, 2] += 30
-    assert np.allclose(find_jumps(motion), [100 * 0.008333, 150 * 0.008333])
+    assert find_jumps(motion).tolist() == pytest.approx([100 / 120, 150 / 120], rel=1e-3)
+
+
+@pytest.mark.parametrize("fps", [60, 30, 25, 15, 12, 8, 6])
+def test_a_body_that_flips_between_two_frames_jumps_at_any_rate(fps):
+    """3000 degrees a second are more than any turn can be, at 16.7 frames a second and below."""
+    motion = replace(resample(body("beat", 3), fps), frame_time=1 / fps)
+    assert len(find_jumps(motion)) == 0
+    motion.rotations[10:] = turn_about_y(np.radians(170)) @ motion.rotations[10:]
+    assert find_jumps(motion).tolist() == pytest.approx([10 / fps])
 
 
 @pytest.mark.parametrize(
@@ -216,6 +298,76 @@ def test_check_sees_bodies_that_lie_stand_still_or_are_of_another_size(tmp_path,
     write_bvh(tmp_path / "good.bvh", point)
     with pytest.raises(CorpusError, match="good.bvh: all joints stand in one place"):
         Corpus(pairs[:1], SpeechFeatures("mel"), scratch=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "axis, degrees, words",
+    [
+        ("X", 90, "lies (its head is towards z"),
+        ("X", -90, "lies (its head is towards -z"),
+        ("Z", 90, "lies (its head is towards -x"),
+        ("Z", -90, "lies (its head is towards x"),
+        ("X", 180, "upside down"),
+        ("X", 40, None),  # leaning forward
+        ("Y", 170, None),
+    ],
+)
+def test_a_body_that_does_not_stand_is_said_to_lie_along_an_axis(axis, degrees, words):
+    motion = body("zeggs", 2)
+    turn = euler_to_matrix(np.radians([degrees]), axis)
+    motion.rotations[:, 0] = turn @ motion.rotations[:, 0]
+    motion.positions[:, 0] = motion.positions[:, 0] @ turn.T
+    said = odd_body(motion)
+    assert (words in said[0]) if words else not said, said
+
+
+def test_training_says_what_check_says_and_says_it_once(tmp_path, capsys):
+    for n in range(3):
+        write_take(tmp_path, f"lies{n}", "trinity", seed=n)
+        path = tmp_path / f"lies{n}.bvh"
+        lying = read_bvh(path)
+        turn = euler_to_matrix(np.array([np.pi / 2]), "X")
+        lying.rotations[:, 0] = turn @ lying.rotations[:, 0]
+        write_bvh(path, lying)
+    write_take(tmp_path, "stands", "trinity")
+    wave, rate = soundfile.read(tmp_path / "stands.wav")
+    soundfile.write(tmp_path / "stands.wav", wave[: int(3.1 * rate)], rate)
+    check(tmp_path)
+    said = capsys.readouterr().out.splitlines()
+    for n in range(3):
+        assert not line_about(said, f"lies{n}.bvh", "the body lies (its head is towards z")
+    assert not line_about(said, "stands.bvh", "the sound 3.1 s; the rest is not used")
+    Corpus(match_files(tmp_path)[0], SpeechFeatures("mel"), scratch=tmp_path)
+    lines = [line for line in capsys.readouterr().err.splitlines() if ".bvh: " in line]
+    assert len(lines) == 2, lines
+    assert "lies0.bvh: the body lies" in lines[0] and "2 more takes" in lines[0]
+    assert "stands.bvh: the motion lasts" in lines[1] and "more takes" not in lines[1]
+
+
+@pytest.mark.parametrize(
+    "says, words",
+    [
+        (1 / 24, "wrong by 5 = 120/24: at 120 frames a second instead of 24"),
+        (5 / 30, "wrong by 5 = 120/24: at 30 frames a second instead of 6"),  # 30 fps, times 5
+        (1 / 60, "wrong by 2 = 120/60: at 120"),
+    ],
+)
+def test_a_frame_time_of_another_rate_is_named(tmp_path, says, words):
+    """480 frames, which go with 4 s of sound at 120 frames a second and 16 s at 30."""
+    write_take(tmp_path, "a", "beat")
+    motion = replace(read_bvh(tmp_path / "a.bvh"), frame_time=says)
+    write_bvh(tmp_path / "a.bvh", motion)
+    if says == 5 / 30:
+        wave = soundfile.read(tmp_path / "a.wav")[0]
+        soundfile.write(tmp_path / "a.wav", np.tile(wave, 4), 16_000)
+    for fps in (None, 20):  # as check and as training read it
+        with pytest.raises(CorpusError, match=f"{words}.* or else cut them"):
+            load_take(tmp_path / "a.bvh", tmp_path / "a.wav", fps)
+
+
+def test_lengths_that_no_usual_rate_makes_equal_are_not_put_down_to_it():
+    assert not other_rate(10.0, 14.0, 30)
+    assert not other_rate(61.0, 60.0, 30) and not other_rate(60.06, 60.0, 30)
 
 
 def test_check_tells_of_short_takes_and_of_a_root_that_stays_behind(tmp_path, capsys):
