@@ -132,26 +132,29 @@ def _blocks(path, seconds=20):
     state = path.stat()
     channel = _channel_to_hear(path, state.st_size, state.st_mtime_ns)
     read, loudest = 0, 0.0  # half the range: an offset is no sound
-    for part in _parts(path):
-        for rate, block in part.blocks(seconds):  # [n, channels]
-            _refuse_odd_rate(path, rate)
-            mix = channel is None or channel >= block.shape[1]
-            block = block.mean(axis=1) if mix else block[:, channel]  # [n]
-            _refuse_no_sound(path, block, read)
-            read, loudest = read + len(block), max(loudest, float(np.ptp(block)) / 2)
-            yield rate, block
+    for rate, block in file_blocks(path, seconds):  # [n, channels]
+        _refuse_odd_rate(path, rate)
+        block = block.mean(axis=1) if channel is None else block[:, channel]  # [n]
+        _refuse_no_sound(path, block, read)
+        read, loudest = read + len(block), max(loudest, float(np.ptp(block)) / 2)
+        yield rate, block
     if read == 0:
         raise SpeechError(f"{path}: holds no sound (0 samples); export it again")
     if loudest < SILENCE:
         raise SpeechError(f"{path}: is silent from end to end; check the recording")
 
 
-def _parts(path):
-    """sound_parts, where the disk does what it should."""
+def file_blocks(path, seconds=20):
+    """What is in the file: yield (rate, float32 [n, channels]). Raises SpeechError.
+
+    A file of several parts may have several rates and numbers of channels.
+    """
     try:
-        return sound_parts(path)
+        parts = sound_parts(path)
     except OSError as error:  # its rights, or a failing disk
         raise SpeechError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+    for part in parts:
+        yield from part.blocks(seconds)
 
 
 @functools.lru_cache(maxsize=4)
@@ -165,17 +168,16 @@ def _channel_to_hear(path, size, changed):
     size, changed   of the file, whose answer is kept
     """
     powers, mixes = [], []  # of stretches of 25 ms
-    for part in _parts(path):
-        for rate, block in part.blocks(5):  # [n, channels]
-            if (channels := block.shape[1]) == 1:
-                break
-            _refuse_odd_rate(path, rate)
-            n = max(1, rate // 40)
-            sound = block[: len(block) // n * n].reshape(-1, n, channels)
-            powers.append(sound.var(axis=1))  # [stretches, channels]
-            mixes.append(sound.mean(axis=2).var(axis=1))  # [stretches]
+    for rate, block in file_blocks(path, 5):  # [n, channels]
+        _refuse_odd_rate(path, rate)
+        if (channels := block.shape[1]) == 1:
+            return None
+        n = max(1, rate // 40)
+        sound = np.ascontiguousarray(block[: len(block) // n * n].T)  # [channels, samples]
+        powers.append(sound.reshape(channels, -1, n).var(axis=2).T)  # [stretches, channels]
+        mixes.append(sound.mean(axis=0).reshape(-1, n).var(axis=1))  # [stretches]
     counts = {power.shape[1] for power in powers}
-    if len(counts) != 1:
+    if len(counts) != 1:  # nothing was there, or some parts have more channels than others
         return None
     power, mix = np.concatenate(powers), np.concatenate(mixes)  # [stretches, channels], [stretches]
     if not mix.sum() * power.shape[1] < CANCELLED * power.mean(axis=1).sum():

@@ -26,6 +26,7 @@ Chunks = namedtuple("Chunks", "name size how counts_head align")
 LITTLE, BIG = Chunks(4, 4, "<I", False, 2), Chunks(4, 4, ">I", False, 2)
 W64, CAF = Chunks(16, 8, "<Q", True, 8), Chunks(4, 8, ">Q", False, 1)
 W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+SURE = 4  # so many heads of MPEG frames do not stand one behind the other by chance
 # Chunks that stand behind the sound. Of other names, a whole row of chunks must fit the file
 BEHIND = (
     b"LIST id3  ID3  bext iXML cue  smpl JUNK PAD  fact PEAK inst plst cart FLLR acid DISP axml "
@@ -80,7 +81,7 @@ def reader_of(file, at, stop):
         return nist_parts
     if is_film(head):
         return film_parts
-    return mp3_parts if is_mp3(file, at, stop) else None
+    return mp3_parts if is_mp3(file, at, stop, SURE) else None
 
 
 def film_parts(file, path, at, stop):
@@ -116,8 +117,7 @@ def next_chunk(file, at, stop, form):
 def other_file(file, at, stop):
     """Where another file begins, here or behind a few bytes of padding; or None."""
     for begin in range(at, min(at + 8, stop)):
-        # Not MP3, whose few bytes of a head may be there by chance
-        if reader_of(file, begin, stop) not in (None, mp3_parts):
+        if reader_of(file, begin, stop):
             return begin
     return None
 

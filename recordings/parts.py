@@ -35,14 +35,31 @@ class Part:
     pieces   bytes, and ranges (start, stop) of the file
     frames   how many samples a channel there must be. None: as many as soundfile says that there
              are; 0: nobody knows
+    or_else  what is read where these pieces turn out to hold more than sound
     """
 
     path: Path
     pieces: tuple
     frames: int | None = None
+    or_else: "Part | None" = None
 
     def blocks(self, seconds):
         """Yield (rate, float32 [n, channels]), n for at most so many seconds. SpeechError."""
+        read = 0
+        try:
+            for rate, block in self._decoded(seconds):
+                read += len(block)
+                yield rate, block
+        except SpeechError:
+            if self.or_else is None:
+                raise
+            for rate, block in self.or_else._decoded(seconds):
+                known = min(read, len(block))
+                read -= known
+                if known < len(block):
+                    yield rate, block[known:]
+
+    def _decoded(self, seconds):
         read, rate = 0, None
         try:
             with open(self.path, "rb") as file, Straight(Spliced(file, self.pieces)) as sound:
@@ -53,7 +70,11 @@ class Part:
                 size = max(1, min(int(rate * seconds), AT_ONCE // sound.channels))
                 # Not sound.blocks(): where the file is cut off, soundfile 0.14 fills up the last
                 # block with whatever is in memory
-                while len(block := sound.read(size, dtype="float32", always_2d=True)):
+                # Not more than there are: behind them, a FLAC's decoder would look for a frame
+                while left := min(size, sound.frames - read):
+                    block = sound.read(left, dtype="float32", always_2d=True)
+                    if not len(block):
+                        break
                     read += len(block)
                     yield rate, block
         except (soundfile.LibsndfileError, RuntimeError) as error:

@@ -84,14 +84,16 @@ def mp3_frame(head):
     return size, (version, layer, rate, head[3] >> 6 == 3)
 
 
-def is_mp3(file, at, stop):
-    """Does an MPEG frame begin here, and another of its kind, or the end, come behind it?"""
-    frame = mp3_frame(bytes_at(file, at, 4))
-    if frame is None:
-        return False
-    size, kind = frame
-    second = mp3_frame(bytes_at(file, at + size, 4))
-    return at + size == stop or (second is not None and second[1][:3] == kind[:3])
+def is_mp3(file, at, stop, frames=2):
+    """Do so many MPEG frames of a kind begin here, or fewer up to the end?"""
+    kind = None
+    for _ in range(frames):
+        frame = mp3_frame(bytes_at(file, at, 4))
+        if frame is None or (kind and frame[1][:3] != kind):
+            return kind is not None and at == stop
+        kind = frame[1][:3]
+        at += frame[0]
+    return True
 
 
 def find_mp3(file, at, stop):
@@ -177,6 +179,7 @@ def ogg_parts(file, path, at, stop):
         if head[:4] != b"OggS":
             if (found := find(file, b"OggS", at, stop)) == stop:
                 break
+            _refuse_open(path, going)
             at = found
             continue
         sizes = head[27 : 27 + head[26]] if len(head) > 26 else b""
@@ -224,7 +227,9 @@ def flac_parts(file, path, at, stop):
         info = bytes_at(file, start, 26)
         frames = int.from_bytes(info[21:26], "big") & 0xFFFFFFFFF
         unknown = bytes([info[21] & 0xF0, 0, 0, 0, 0]) if len(info) == 26 else b""
-        parts.append(Part(path, (info[:21], unknown, (start + len(info), end)), frames))
+        # Other things may stand behind it, for which the decoder finds no name
+        or_else = Part(path, ((start, end),), frames) if frames else None
+        parts.append(Part(path, (info[:21], unknown, (start + len(info), end)), frames, or_else))
     return tuple(parts), stop
 
 
