@@ -205,10 +205,7 @@ def _wav_parts(file, path, at, stop, form):
     if kind == 0xFFFE and len(about) >= 26:  # the kind is behind, in 16 bytes
         (kind,) = struct.unpack(order + "H", about[24:26])
     end = sound_end(file, path, begin, stop, size, form, unknown)
-    inside = None
-    if kind not in (1, 3):
-        if (inside := reader_of(file, begin, end)) is None and kind in (0x50, 0x55):
-            inside = mp3_parts
+    inside = reader_of(file, begin, end) or (mp3_parts if kind in (0x50, 0x55) else None)
     if inside in (mp3_parts, ogg_parts, flac_parts):
         parts = inside(file, path, begin, end)[0]
     elif kind in SOUNDFILE_READS:

@@ -36,8 +36,9 @@ def is_film(head):
         return True
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return True
-    aac = head[:1] == b"\xff" and head[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
-    return aac or (head[:1] == b"\x0b" and head[1:2] == b"\x77")
+    # AAC without a container: the head of a frame, of one of 13 rates
+    sync = head[:1] == b"\xff" and head[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9")
+    return sync and len(head) > 2 and head[2] >> 2 & 15 < 13
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tools import InputError, shown
 
 AT_ONCE = 2**22  # numbers of a file that are read at once, of all its channels: 16 MB
+BEHIND = 2**17  # bytes: a picture of a title, and what decoders read ahead
 
 
 class SpeechError(InputError):
@@ -53,16 +54,21 @@ class Part:
         except SpeechError:
             if self.or_else is None:
                 raise
-            for rate, block in self.or_else._decoded(seconds):
+            for rate, block in self.or_else._decoded(seconds, BEHIND):
                 known = min(read, len(block))
                 read -= known
                 if known < len(block):
                     yield rate, block[known:]
 
-    def _decoded(self, seconds):
+    def _decoded(self, seconds, behind=None):
+        """blocks, of these pieces. behind: how many bytes need not be looked at by the decoder."""
         read, rate = 0, None
         try:
-            with open(self.path, "rb") as file, Straight(Spliced(file, self.pieces)) as sound:
+            with (
+                open(self.path, "rb") as file,
+                Spliced(file, self.pieces) as source,
+                Straight(source) as sound,
+            ):
                 rate, frames = sound.samplerate, self.frames
                 if frames is None:
                     # One block may be missing: encoders do not agree on how they count the first
@@ -77,6 +83,7 @@ class Part:
                         break
                     read += len(block)
                     yield rate, block
+                left = source.size - source.at
         except (soundfile.LibsndfileError, RuntimeError) as error:
             if rate:
                 what = f"breaks off, or is damaged, {read / rate:.1f} s or more after its begin"
@@ -89,6 +96,11 @@ class Part:
             raise SpeechError(
                 f"{self.path}: breaks off after {read / rate:.1f} of {frames / rate:.1f} s; "
                 "copy it again"
+            )
+        if behind is not None and left > behind:
+            raise SpeechError(
+                f"{self.path}: something else stands behind its {read / rate:.1f} s of sound, or "
+                "it is damaged there; convert it to WAV"
             )
 
 

@@ -44,8 +44,10 @@ def after_tags(file, at, stop):
     """Where tags, and zeros behind them, end. Some programs put a second tag before the first."""
     while at < stop and (size := tag_size(file, at)):
         at = min(stop, at + size)
-        while at < stop and bytes_at(file, at, 1) == b"\0":
-            at += 1
+        while at < stop and (block := bytes_at(file, at, min(BLOCK, stop - at))):
+            at += len(block) - len(block.lstrip(b"\0"))
+            if block.strip(b"\0"):
+                break
     return at
 
 
