@@ -223,6 +223,17 @@ def sync_folder(folder):
             os.close(number)
 
 
+def not_the_file(path):
+    """What stands here in the place of a recording or a checkpoint, and what to do; or None."""
+    with open(path, "rb") as file:
+        begin = file.read(1000).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if begin.startswith(b"version https://git-lfs.github.com/"):
+        return "is a Git LFS pointer, not the file itself; run git lfs pull in its repository"
+    if begin.startswith((b"<!doctype html", b"<html")):
+        return "is a web page that was saved under this name; download the file itself"
+    return None
+
+
 def is_named_pipe(path):
     """Would opening it wait for another program, maybe for ever? /dev/stdin and <(...) are open."""
     path = Path(path)
@@ -324,6 +335,8 @@ def read_checkpoint(path):
     """
     if is_named_pipe(path):
         raise CheckpointError(f"{path}: is a named pipe; name a checkpoint file")
+    if Path(path).is_file() and (instead := not_the_file(path)):
+        raise CheckpointError(f"{path}: {instead}")
     try:
         # torch.load does not look at the checksums
         if zipfile.is_zipfile(path) and (damaged := zipfile.ZipFile(path).testzip()):

@@ -7,6 +7,7 @@ How late is a frame? It waits for the speech that it hears ahead (0.8 s), for th
 (0.02 s), for the rest of its chunk and for the computing. `from_pipe` says what it really was.
 """
 
+import io
 import itertools
 import sys
 import time
@@ -20,7 +21,9 @@ from beyond.stream import motions, segment_of
 from body.bvh import BvhStream
 from recordings.audio import SAMPLE_RATE, SpeechError, load_audio, load_audio_blocks, without_rumble
 from recordings.blocks import features_in_blocks
+from recordings.ffmpeg import ATOMS, HEADS
 from recordings.level import RunningLevel, loud_level_of
+from recordings.streams import is_mp3
 from tools import shown
 
 # Frames made at once: 10 s. Smaller chunks cost more a frame, larger ones memory
@@ -29,8 +32,20 @@ STREAM_CHUNK = 200
 # beat F1 0.990 instead of 0.994
 LIVE_CHUNK = 10
 PIPE_BLOCK = 800  # samples read at once: 50 ms, a frame
+PIPE_HOLDS = 2.0  # seconds: 64 KB, of Linux and macOS. What comes then, the recorder must hold
 # How files of sound begin: their bytes would pass for loud noise
-FILE_HEADS = (b"RIFF", b"OggS", b"fLaC", b"ID3", b"FORM", b"caff", b"\x1aE\xdf\xa3")
+FILE_HEADS = (
+    b"RIFF",
+    b"RIFX",
+    b"RF64",
+    b"BW64",
+    b"riff\x2e\x91",
+    b"OggS",
+    b"fLaC",
+    b"ID3",
+    b"FORM",
+)
+FILE_HEADS += (b"caff", b".snd", b"dns.", b"NIST_1A", *HEADS)
 
 
 def whole_segments(frames, model):
@@ -74,7 +89,8 @@ def from_pipe(generator, pipe, bvh, chunk=None, **settings):
     """
     chunk = chunk or whole_segments(LIVE_CHUNK, generator.model)
     arrivals, level, waits = deque(), RunningLevel(), []  # arrivals: (samples so far, when)
-    sound = without_rumble(blocks_of(pipe, arrivals))
+    held = [0.0]
+    sound = without_rumble(blocks_of(pipe, arrivals, held))
     first = next(sound, None)
     if first is None:
         what = "pipe raw 16 kHz 16-bit mono PCM into --live"
@@ -91,6 +107,11 @@ def from_pipe(generator, pipe, bvh, chunk=None, **settings):
             waits.append(time.perf_counter() - arrivals[0][1])
     except KeyboardInterrupt:  # how a recording ends; all whole chunks are there
         pass
+    if held[0] > 0.1:
+        sys.stderr.write(
+            f"the source had to wait, {held[0]:.1f} s at the longest, and may have lost sound: "
+            "this machine is too slow or too busy; take fewer --steps or a larger --chunk\n"
+        )
     if waits:
         where = f" -> {shown(bvh.path)}" if bvh.path else ""
         sys.stderr.write(
@@ -128,14 +149,36 @@ def from_files(generator, names, args, stem_of, refuse, failed, how):
             taken.add(stem.casefold())
 
 
-def blocks_of(pipe, arrivals):
-    """Read PCM from a pipe -> blocks [n] of a waveform; arrivals gets (samples so far, when)."""
-    samples = 0
-    while len(data := pipe.read(2 * PIPE_BLOCK)) > 1:
-        if samples == 0 and (data.startswith(FILE_HEADS) or data[4:8] == b"ftyp"):
+def blocks_of(pipe, arrivals, held=None):
+    """Read PCM from a pipe -> blocks [n] of a waveform.
+
+    arrivals   gets (samples so far, when)
+    held       a list of one number: the seconds that the other side had to wait at the longest.
+               Taken that it speaks at the usual speed: since the pipe was last empty, so much more
+               has passed than was read and than the pipe holds
+    """
+    samples, empty, held = 0, (0, time.perf_counter()), [0.0] if held is None else held
+    while True:
+        asked = time.perf_counter()
+        data = pipe.read(2 * PIPE_BLOCK)
+        now = time.perf_counter()
+        if len(data) < 2:
+            return
+        if samples == 0 and is_sound_file(data):
             how = "ffmpeg -i - -f s16le -ar 16000 -ac 1 -"
             raise SpeechError(f"standard input: is a sound file, not raw PCM; put before it: {how}")
         samples += len(data) // 2
-        arrivals.append((samples, time.perf_counter()))
+        if now - asked > 0.005:
+            empty = samples, now
+        late = now - empty[1] - (samples - empty[0]) / SAMPLE_RATE
+        held[0] = max(held[0], late - PIPE_HOLDS)
+        arrivals.append((samples, now))
         numbers = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32)
         yield torch.from_numpy(numbers / 2**15)
+
+
+def is_sound_file(data):
+    """Are these the first bytes of a file with a head, instead of PCM?"""
+    return (
+        data.startswith(FILE_HEADS) or data[4:8] in ATOMS or is_mp3(io.BytesIO(data), 0, len(data))
+    )

@@ -19,7 +19,7 @@ from body.hierarchy import FAR, WITH_POINTS, read_hierarchy
 from body.motion import BvhError, Motion, between, meant_frame_time, neighbours
 from body.rotations import euler_to_matrix, matrix_to_euler, smooth_angles
 from body.stretch import are_changes
-from tools import is_named_pipe, named, written_beside
+from tools import is_named_pipe, named, not_the_file, written_beside
 
 
 # ------------------------------------------------------------------------------------------------
@@ -65,6 +65,8 @@ def _errors_of(path):
     try:
         if is_named_pipe(path):
             raise BvhError("is a named pipe; name a file")
+        if Path(path).is_file() and (instead := not_the_file(path)):
+            raise BvhError(instead)
         yield
     except BvhError as error:
         raise BvhError(f"{path}: {error}") from None

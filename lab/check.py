@@ -6,19 +6,19 @@ In reading order: what is measured on one take (jumps, clipping); check_take, wh
 of it; look, which reads all takes; what they say about motion and sound (lab/lag.py); the report.
 """
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
 from body.joints import body_root, hand_joints
 from body.mirror import mirror_pairs
 from body.motion import BvhError
 from lab.lag import NATURAL, evidence, verdict
-from recordings.audio import SAMPLE_RATE
+from recordings.audio import SAMPLE_RATE, file_blocks
 from recordings.level import loud_level
 from recordings.pairs import CorpusError, load_take, match_files, split_takes
 from recordings.skeletons import (
@@ -68,7 +68,9 @@ def clipped_share(sound):
     Of several channels, the largest share.
     """
     shares = [0.0]
-    for samples in soundfile.read(sound, dtype="float32", always_2d=True)[0].T:  # [samples]
+    blocks = (block for _, block in file_blocks(sound))  # [n, channels]
+    parts = itertools.groupby(blocks, lambda block: block.shape[1])
+    for samples in itertools.chain.from_iterable(np.concatenate([*part]).T for _, part in parts):
         if np.ptp(samples) == 0:  # a channel that nothing came in on
             continue
         # Both peaks by themselves: 16 bits reach -1, and not quite 1
@@ -141,7 +143,8 @@ class Findings:
         names = motion.names
         self.joints.setdefault((len(names), names[0], tuple(names)), []).append(bvh.name)
         self.rates[f"{1 / motion.frame_time:.4g} frames a second"] += 1
-        self.sounds[f"{soundfile.info(sound).samplerate} Hz"] += 1
+        rate, _ = next(file_blocks(sound, 1))
+        self.sounds[f"{rate} Hz"] += 1
 
     def use(self, bvh, motion, seconds, evidence):
         """Take in a pair that can be used."""

@@ -1,30 +1,29 @@
-"""Sound files: any file that soundfile reads -> 16 kHz mono float32.
+"""Sound files: any file that soundfile or ffmpeg reads -> 16 kHz mono float32.
 
 In reading order: load_audio (the whole file), without_rumble (the high-pass filter that every
 waveform goes through), load_audio_blocks (the same sound block by block, for recordings that need
 not fit into memory), and the reading itself with everything that can be wrong with a sound file.
 """
 
+import functools
+import itertools
 import math
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 import torchaudio
 
-from tools import InputError
+from recordings.containers import sound_parts
+from recordings.parts import SpeechError, say_once
+from tools import not_the_file
 
 SAMPLE_RATE = 16_000  # what WavLM was trained on; enough for every formant of speech
 CUT = 40  # Hz, of the high-pass filter
 SETTLING = 1600  # samples (0.1 s) after which the filter's ringing is below 2e-8
 SILENCE = 1e-4  # -80 dB: below the noise of any microphone
 LEAST_RATE, MOST_RATE = 4000, 1_000_000  # Hz, of a file: a telephone has 8000, a studio 192,000
-AT_ONCE = 2**22  # numbers of a file that are read at once, of all its channels: 16 MB
-
-
-class SpeechError(InputError):
-    """A speech file or a speech model cannot be used."""
+CANCELLED = 0.5  # the mix of channels that cancel has less than half the power of unlike ones
 
 
 def load_audio(path):
@@ -34,12 +33,15 @@ def load_audio(path):
     Raises SpeechError if the file cannot be read, is damaged, or holds no sound.
     """
     # Mixed to mono block by block: as a whole, an hour of stereo at 48 kHz would take 1.4 GB
-    rates, blocks = zip(*_blocks(path))
-    rate, waveform = rates[0], torch.from_numpy(np.concatenate(blocks))
-    if rate != SAMPLE_RATE:
-        # resample() takes the sound to be 0 beyond both ends: with an offset that is a click
-        waveform = waveform - waveform[0]
-        waveform = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE)
+    waveforms = []
+    for rate, blocks in itertools.groupby(_blocks(path), lambda block: block[0]):
+        waveform = torch.from_numpy(np.concatenate([block for _, block in blocks]))
+        if rate != SAMPLE_RATE:
+            # resample() takes the sound to be 0 beyond both ends: with an offset that is a click
+            waveform = waveform - waveform[0]
+            waveform = torchaudio.functional.resample(waveform, rate, SAMPLE_RATE)
+        waveforms.append(waveform)
+    waveform = torch.cat(waveforms) if len(waveforms) > 1 else waveforms[0]
     done = 0
     # In place and a minute at a time, because the filter works in float64
     for block in without_rumble(waveform.split(60 * SAMPLE_RATE)):
@@ -91,31 +93,33 @@ def load_audio_blocks(path, seconds=10):
 
 
 def _resampled_blocks(path, seconds):
-    """The file in pieces [n] at 16 kHz. Joined, they are one resampling of the whole file.
+    """The file in pieces [n] at 16 kHz. A file of several parts may have several rates."""
+    for rate, blocks in itertools.groupby(_blocks(path, seconds), lambda block: block[0]):
+        blocks = (torch.from_numpy(block) for _, block in blocks)
+        yield from blocks if rate == SAMPLE_RATE else _resampled(rate, blocks)
+
+
+def _resampled(rate, blocks):
+    """Pieces [n] of one rate -> pieces at 16 kHz. Joined, they are one resampling of the whole.
 
     The old and the new sampling grid meet every `step` old samples. A new sample depends on fewer
     than 20 old ones on each side, times the ratio if the rate falls. So consecutive pieces overlap
     by `context`, a multiple of `step`, and the part that lacks its context is cut off.
     """
-    held, context, step, new_step, offset, start = None, 0, 1, 1, 0.0, 0
-    for rate, block in _blocks(path, seconds):
-        if rate == SAMPLE_RATE:
-            yield torch.from_numpy(block)
-            continue
-        if held is None:
-            common = math.gcd(rate, SAMPLE_RATE)
-            step, new_step = rate // common, SAMPLE_RATE // common
-            context = step * math.ceil(20 * max(1, rate / SAMPLE_RATE) / step)
-            held, offset = torch.zeros(0), block[0]
-        held = torch.cat([held, torch.from_numpy(block - offset)])  # the offset as in load_audio
+    common = math.gcd(rate, SAMPLE_RATE)
+    step, new_step = rate // common, SAMPLE_RATE // common
+    context = step * math.ceil(20 * max(1, rate / SAMPLE_RATE) / step)
+    held, offset, start = torch.zeros(0), None, 0
+    for block in blocks:
+        offset = block[0] if offset is None else offset  # as in load_audio
+        held = torch.cat([held, block - offset])
         end = (len(held) - context) // step * step  # up to here all that counts is known
         if end <= context:
             continue
         resampled = torchaudio.functional.resample(held, rate, SAMPLE_RATE)
         yield resampled[start : end // step * new_step]
         held, start = held[end - context :], context // step * new_step
-    if held is not None:
-        yield torchaudio.functional.resample(held, rate, SAMPLE_RATE)[start:]
+    yield torchaudio.functional.resample(held, rate, SAMPLE_RATE)[start:]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -125,40 +129,67 @@ def _blocks(path, seconds=20):
     """Yield (rate, float32 [n]): mono, at the file's own rate. Raises SpeechError."""
     path = Path(path)
     _refuse_unreadable(path)
-    read, loudest, loudest_channel = 0, 0.0, 0.0  # half the range: an offset is no sound
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, declared = file.samplerate, file.frames
-            _refuse_odd_rate(path, rate)
-            # Without its tag the length of an MP3 is a guess, which may be ten times too long
-            known = file.format in ("WAV", "FLAC") or (file.format == "MP3" and tagged(path))
-            # Not file.blocks(): where the file is cut off, soundfile 0.14 fills up the last block
-            # with whatever is in memory
-            size = max(1, min(int(rate * seconds), AT_ONCE // file.channels))
-            while len(block := file.read(size, dtype="float32", always_2d=True)):
-                loudest_channel = max(loudest_channel, float(np.ptp(block, axis=0).max()) / 2)
-                block = block.mean(axis=1)  # [n]
-                _refuse_no_sound(path, block, read)
-                read, loudest = read + len(block), max(loudest, float(np.ptp(block)) / 2)
-                yield rate, block
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(error).split(": ")[-1].strip().rstrip(".")
-        raise SpeechError(
-            f"{path}: is no audio file that can be read ({reason}); convert it to WAV"
-        ) from None
+    state = path.stat()
+    channel = _channel_to_hear(path, state.st_size, state.st_mtime_ns)
+    read, loudest = 0, 0.0  # half the range: an offset is no sound
+    for rate, block in file_blocks(path, seconds):  # [n, channels]
+        _refuse_odd_rate(path, rate)
+        block = block.mean(axis=1) if channel is None else block[:, channel]  # [n]
+        _refuse_no_sound(path, block, read)
+        read, loudest = read + len(block), max(loudest, float(np.ptp(block)) / 2)
+        yield rate, block
     if read == 0:
         raise SpeechError(f"{path}: holds no sound (0 samples); export it again")
-    if known and read < declared < 2**62:
-        raise SpeechError(
-            f"{path}: breaks off after {read / rate:.1f} of {declared / rate:.1f} s; copy it again"
-        )
-    if loudest < SILENCE <= loudest_channel:
-        raise SpeechError(
-            f"{path}: its channels cancel each other, as if one were wired the wrong way round; "
-            "keep one of them"
-        )
     if loudest < SILENCE:
         raise SpeechError(f"{path}: is silent from end to end; check the recording")
+
+
+def file_blocks(path, seconds=20):
+    """What is in the file: yield (rate, float32 [n, channels]). Raises SpeechError.
+
+    A file of several parts may have several rates and numbers of channels.
+    """
+    try:
+        parts = sound_parts(path)
+    except OSError as error:  # its rights, or a failing disk
+        raise SpeechError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+    for part in parts:
+        yield from part.blocks(seconds)
+
+
+@functools.lru_cache(maxsize=4)
+def _channel_to_hear(path, size, changed):
+    """The one channel to be heard, where the mix of all is weak because they cancel each other.
+
+    None: the mix. As if one microphone were wired the wrong way round, the channels of such a file
+    are each other's negative, but for their noise and what a codec has left: the mix is that
+    alone. Uncorrelated channels have a mix of 1 / channels of their power, equal ones all of it.
+
+    size, changed   of the file, whose answer is kept
+    """
+    powers, mixes = [], []  # of stretches of 25 ms
+    for rate, block in file_blocks(path, 5):  # [n, channels]
+        _refuse_odd_rate(path, rate)
+        if (channels := block.shape[1]) == 1:
+            return None
+        n = max(1, rate // 40)
+        sound = np.ascontiguousarray(block[: len(block) // n * n].T)  # [channels, samples]
+        powers.append(sound.reshape(channels, -1, n).var(axis=2).T)  # [stretches, channels]
+        mixes.append(sound.mean(axis=0).reshape(-1, n).var(axis=1))  # [stretches]
+    counts = {power.shape[1] for power in powers}
+    if len(counts) != 1:  # nothing was there, or some parts have more channels than others
+        return None
+    power, mix = np.concatenate(powers), np.concatenate(mixes)  # [stretches, channels], [stretches]
+    if not mix.sum() * power.shape[1] < CANCELLED * power.mean(axis=1).sum():
+        return None
+    # Where the noise is on one of them, the other has the deeper pauses
+    pauses, speech = np.percentile(power, [10, 95], axis=0)  # [channels]
+    channel = int(np.argmax(speech / (pauses + SILENCE**2)))
+    say_once(
+        f"{path}: its channels cancel each other, as if one were wired the wrong way round; "
+        f"channel {channel + 1} alone is used"
+    )
+    return channel
 
 
 def _refuse_unreadable(path):
@@ -172,9 +203,11 @@ def _refuse_unreadable(path):
     if path.stat().st_size == 0:
         raise SpeechError(f"{path}: is empty (0 bytes); copy or export it again")
     try:
-        _refuse_cut_wav(path)
+        instead = not_the_file(path)
     except OSError as error:  # its rights, or a failing disk
         raise SpeechError(f"{path}: cannot be read ({error.strerror}); check its rights") from None
+    if instead:
+        raise SpeechError(f"{path}: {instead}")
 
 
 def _refuse_odd_rate(path, rate):
@@ -210,43 +243,3 @@ def not_utf8(path):
     Python keeps such bytes as lone surrogates, which no other program can write.
     """
     return any("\ud800" <= letter <= "\udfff" for letter in str(path))
-
-
-def tagged(path):
-    """Does an MP3 hold the tag in which encoders write its length, "Xing" or "Info"?
-
-    It is in the first audio frame, after the ID3 header with titles and pictures.
-    """
-    with open(path, "rb") as file:
-        head = file.read(10)
-        start = 0
-        if head[:3] == b"ID3":  # the last 4 of its 10 bytes are the length, 7 bits in each
-            start = 10 + sum(byte << 7 * place for place, byte in enumerate(reversed(head[6:])))
-        file.seek(start)
-        first = file.read(2000)
-    return b"Xing" in first or b"Info" in first
-
-
-def _refuse_cut_wav(path):
-    """SpeechError for a WAV whose data is shorter than its header says; decoders ignore that."""
-    with open(path, "rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return
-        end, second = path.stat().st_size, 0
-        while len(chunk := file.read(8)) == 8:
-            size = int.from_bytes(chunk[4:], "little")
-            if chunk[:4] == b"fmt ":
-                second = int.from_bytes(file.read(12)[8:], "little")  # bytes a second
-                file.seek(-12, 1)
-            if chunk[:4] == b"data":
-                missing = file.tell() + size - end
-                # A recorder that wrote to a pipe could not know the length: 0, 0xFFFFFFFF and so
-                # on. Less than 0.1 s too much: a recorder that counted its own header
-                if 0 < size < 0x7FFFF000 and missing > second / 10:
-                    raise SpeechError(
-                        f"{path}: breaks off, {missing} of its {size} bytes of sound are missing; "
-                        "copy it again"
-                    )
-                return
-            file.seek(size + size % 2, 1)

@@ -180,7 +180,10 @@ def test_ctrl_c_is_how_a_recording_ends(tiny_run, tmp_path):
     assert len(read_bvh(tmp_path / "a.bvh")) == 40
 
 
-@pytest.mark.parametrize("head", live.FILE_HEADS + (b"\0\0\0\x20ftypM4A ",))
+MP3_FRAME = b"\xff\xfb\x90\xc4" + bytes(413)
+
+
+@pytest.mark.parametrize("head", live.FILE_HEADS + (b"\0\0\0\x20ftypM4A ", MP3_FRAME * 2))
 def test_a_sound_file_in_the_pipe_is_not_taken_for_pcm(head):
     """Its bytes would pass for loud noise."""
     with pytest.raises(SpeechError, match="is a sound file, not raw PCM"):
@@ -202,6 +205,34 @@ def test_blocks_of_a_pipe_are_its_samples_and_when_they_came():
     whole = torch.frombuffer(bytearray(sound), dtype=torch.int16) / 2**15
     assert torch.equal(torch.cat(blocks), whole)
     assert [samples for samples, _ in arrivals] == [800, 1600, 2080]
+
+
+@pytest.mark.parametrize("computing, held", [(0.05, 0.0), (0.15, 69 * 0.15 - 3.5 - 2)])
+def test_live_says_how_long_its_source_had_to_wait(monkeypatch, computing, held):
+    """70 blocks of 50 ms, each of which is computed in so many seconds, by a clock of our own."""
+    now, waited = [100.0], [0.0]
+    monkeypatch.setattr(live.time, "perf_counter", lambda: now[0])
+    for _ in live.blocks_of(io.BytesIO(pcm(3.5)), [], waited):
+        now[0] += computing
+    # When the last is read 69 are computed, 70 were taken out, and 2 s fit into the pipe
+    assert waited[0] == pytest.approx(held)
+
+
+class Clock:
+    """A pipe that is empty for 100 s before each block: the speaker pauses, nobody waits."""
+
+    def __init__(self, now):
+        self.now, self.sound = now, io.BytesIO(pcm(1))
+
+    def read(self, size):
+        self.now[0] += 100
+        return self.sound.read(size)
+
+
+def test_a_speaker_who_pauses_does_not_make_the_source_wait(monkeypatch):
+    now, waited = [0.0], [0.0]
+    monkeypatch.setattr(live.time, "perf_counter", lambda: now[0])
+    assert len(list(live.blocks_of(Clock(now), [], waited))) == 20 and waited == [0.0]
 
 
 @pytest.mark.parametrize(
