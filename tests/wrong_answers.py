@@ -93,6 +93,14 @@ NOTEBOOK_1 = [
         + sin(t) / t * abs(K) * np.sign(K + K.T + np.triu(K)) + (1 - cos(t)) / t**2 * K @ K)),
     ("exponential_map", "K transposed once", lambda w: rodrigues(w, lambda t, K, U: eye(3)
         + sin(t) / t * K + (1 - cos(t)) / t**2 * K @ K.T)),
+    ("exponential_map", "half of the angle", lambda w: solutions.exponential_map(w / 2)),
+    ("exponential_map", "cos t I", lambda w: rodrigues(w, lambda t, K, U: cos(t) * eye(3)
+        + sin(t) * U + (1 - cos(t)) * U @ U)),
+    ("exponential_map", "K for U once", lambda w: rodrigues(w, lambda t, K, U: eye(3)
+        + sin(t) * U + (1 - cos(t)) * K @ K)),
+    ("exponential_map", "sum of absolute values for t", lambda w: rodrigues(w, lambda t, K, U:
+        eye(3) + sin(abs(w).sum()) / abs(w).sum() * K
+        + (1 - cos(abs(w).sum())) / abs(w).sum() ** 2 * K @ K)),
     ("forward_kinematics", "R_j R_parent", lambda *g: kinematics(*g, lambda P, r, p, o, R, x, j:
         (r @ P, p + P @ o))),
     ("forward_kinematics", "offset @ R", lambda *g: kinematics(*g, lambda P, r, p, o, R, x, j:
@@ -112,6 +120,7 @@ NOTEBOOK_1 = [
     ("forward_kinematics", "relative to the root", lambda r, o, p:
         solutions.forward_kinematics(r, o, p) - o[0]),
     ("facing", "other sign", lambda R: -np.arctan2(R[0, 2], R[2, 2])),
+    ("facing", "z, x, and the sign", lambda R: -np.arctan2(R[2, 2], R[0, 2])),
     ("facing", "the X axis", lambda R: np.arctan2(R[0, 0], R[2, 0])),
     ("facing", "y and z", lambda R: np.arctan2(R[1, 2], R[2, 2])),
     ("facing", "arcsin", lambda R: np.arcsin(R[0, 2])),
@@ -140,6 +149,7 @@ NOTEBOOK_2 = [
     ("hz_to_mel", "1 outside the logarithm", lambda f: 2595 * (1 + np.log10(f / 700))),
     ("hz_to_mel", "700 + f, not divided", lambda f: 2595 * np.log10(1 + f) / 700),
     ("hz_to_mel", "700 / f", lambda f: 2595 * np.log10(1 + 700 / f)),
+    ("hz_to_mel", "1000 for 700", lambda f: 2595 * np.log10(1 + f / 1000)),
     ("hz_to_mel", "700 times f", lambda f: 2595 * np.log10(1 + f * 700)),
     ("hz_to_mel", "700 + f", lambda f: 2595 * np.log10(700 + f)),
     ("hz_to_mel", "1127 with ln is right, 1127 with log2 is not", lambda f: 1127 * np.log2(
@@ -253,6 +263,13 @@ NOTEBOOK_3 = [
         + r(1 - b) * torch.randn_like(e)),
     ("ddim_step", "x0 with the factor of t", lambda x, e, a, b: x - r(1 - a) * e + r(1 - b) * e),
     ("ddim_step", "x_t for x0", lambda x, e, a, b: r(b) * x + r(1 - b) * e),
+    ("ddim_step", "x_t / sqrt(abar) for x0", lambda x, e, a, b: r(b / a) * x + r(1 - b) * e),
+    ("ddim_step", "DDPM's mean", lambda x, e, a, b: r(b / a) * (x - (1 - a / b) / r(1 - a) * e)),
+    ("q_sample", "one factor for both", lambda x, t, e, a: r(a[t]) * (x + e)),
+    ("q_sample", "squares of abar", lambda x, t, e, a: a[t] * x + (1 - a[t] ** 2) ** 0.5 * e),
+    ("posterior_mean", "beta for the rest", posterior(None, lambda b, a, t:
+        r(1 - b[t]) * b[t] / (1 - a[t]))),
+    ("posterior_mean", "a mean of both", lambda x0, x_t, t, b, a: (x0 + x_t) / 2),
     ("half_noise", "a share", 0.5),
     ("half_noise", "the first step at a tenth", 100),
     ("half_noise", "where alpha's ... a third of the steps", 333),
@@ -344,6 +361,10 @@ NOTEBOOK_4 = [
     ("attended", "scores 0 where hidden", attended(hide=0.0)),
     ("attended", "masked after the softmax", lambda q, k, v, m:
         (soft(q @ k.T / q.shape[-1] ** 0.5) * m) @ v),
+    ("attended", "mask added", lambda q, k, v, m:
+        soft(q @ k.T / q.shape[-1] ** 0.5 + m.float()) @ v),
+    ("attended", "root after the softmax", lambda q, k, v, m:
+        soft((q @ k.T).masked_fill(~m, -torch.inf)) / q.shape[-1] ** 0.5 @ v),
     ("attended", "no softmax", lambda q, k, v, m: ((q @ k.T / q.shape[-1] ** 0.5) * m) @ v),
     ("attended", "times the root", attended(lambda q, k: q @ k.T * q.shape[-1] ** 0.5)),
     ("attended", "divided by the root of the frames", attended(lambda q, k:
@@ -403,6 +424,12 @@ NOTEBOOK_5 = [
     ("learning_rate", "straight down", lambda n, w, s, p: p * (n + 1) / w if n < w
         else p * (s - n) / (s - w)),
     ("learning_rate", "constant after the ramp", lambda n, w, s, p: p * min(1, (n + 1) / w)),
+    ("learning_rate", "warmup - 1 steps", lambda n, w, s, p: p * n / (w - 1) if n < w
+        else solutions.learning_rate(n, w, s, p)),
+    ("learning_rate", "sine", lambda n, w, s, p: p * (n + 1) / w if n < w
+        else p * (1 + sin(pi * (n - w) / (s - w))) / 2),
+    ("learning_rate", "the smaller of both", lambda n, w, s, p:
+        p * min((n + 1) / w, (1 + cos(pi * n / s)) / 2)),
     ("learning_rate", "not halved", lambda n, w, s, p: p * (n + 1) / w if n < w
         else p * (1 + cos(pi * (n - w) / (s - w)))),
     ("learning_rate", "degrees", lambda n, w, s, p: p * (n + 1) / w if n < w
@@ -419,6 +446,8 @@ NOTEBOOK_5 = [
     ("guided", "minus", lambda x, y, g: y - g * (x - y)),
     ("guided", "the spoken alone", lambda x, y, g: x),
     ("guided", "speech and silence exchanged", lambda x, y, g: (1 - g) * x + g * y),
+    ("guided", "both strengthened", lambda x, y, g: g * (x + y)),
+    ("guided", "g squared", lambda x, y, g: y + g * g * (x - y)),
     ("guided", "product", lambda x, y, g: y * g * x),
     ("guided", "mean of both", lambda x, y, g: (x + y) / 2),
     ("guided", "(1 - g) spoken", lambda x, y, g: (1 - g) * y + x),
@@ -504,6 +533,7 @@ NOTEBOOK_6 = [
         / max(len(f), len(w))),
     ("beat_f1", "all pairs that are near", lambda f, w, t: 2 * (np.abs(f[:, None] - w) <= t).sum()
         / (len(f) + len(w))),
+    ("beat_f1", "misses", lambda f, w, t: 1 - 2 * hits_of(f, w, t) / (len(f) + len(w))),
     ("beat_f1", "in percent", lambda f, w, t: 200 * hits_of(f, w, t) / (len(f) + len(w))),
     ("beat_f1", "harmonic mean without the 2", lambda f, w, t: hits_of(f, w, t)
         / (len(f) + len(w))),
@@ -559,6 +589,7 @@ NOTEBOOK_7 = [
     ("eps_from_v", "v without its factor", lambda x, v, a: v + r(1 - a) * x),
     ("eps_from_v", "one root only", lambda x, v, a: r(a) * v + (1 - a) * x),
     ("eps_from_v", "the other root only", lambda x, v, a: a * v + r(1 - a) * x),
+    ("eps_from_v", "no factors", lambda x, v, a: x + v),
     ("eps_from_v", "v alone", lambda x, v, a: v),
     ("eps_from_v", "solved with a slip: times abar", lambda x, v, a: (r(a) * v + r(1 - a) * x) * a),
     ("eps_from_v", "1 - root", lambda x, v, a: r(a) * v + (1 - r(a)) * x),
@@ -573,6 +604,7 @@ NOTEBOOK_7 = [
         step=lambda n, m, p, raw: n + m * u[0])),
     ("poses_from_news", "one frame missing", lambda u, m: solutions.poses_from_news(u, m)[1:]),
     ("poses_from_news", "begins at 0", lambda u, m: sums(u, m, first=lambda u, m: 0 * u)),
+    ("poses_from_news", "powers of memory", lambda u, m: u * (m ** np.arange(len(u)))[:, None]),
     ("poses_from_news", "backwards", lambda u, m: solutions.poses_from_news(u[::-1], m)[::-1]),
     ("poses_from_news", "powers begin one too late", lambda u, m: sums(u, m, step=lambda u, m, p,
         raw: u + m * m * p)),

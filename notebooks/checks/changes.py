@@ -41,7 +41,8 @@ def eps_from_v(answer):
         "v is not x0: put v's own equation in":
             lambda x, v, a: (x - root(a) * v) / root(1 - a),
         "both have a factor, sqrt(abar) and sqrt(1 - abar)":
-            [mixed(of_x=lambda a: 1), mixed(of_v=lambda a: 1)],
+            [mixed(of_x=lambda a: 1), mixed(of_v=lambda a: 1),
+             mixed(lambda a: 1, lambda a: 1)],
         "nothing is left to divide or to multiply by: abar + (1 - abar) = 1":
             [lambda x, v, a: (root(a) * v + root(1 - a) * x) * a,
              lambda x, v, a: (root(a) * v + root(1 - a) * x) / a],
@@ -92,6 +93,8 @@ def poses_from_news(answer):
             lambda news, memory: np.concatenate([news[:1], news[1:] + memory * news[0]]),
         "a pose for every frame is wanted, the first one too":
             lambda news, memory: added_up(news, memory)[1:],
+        "a pose holds a share of every earlier one; yours only makes the news smaller":
+            lambda news, memory: news * (memory ** np.arange(len(news)))[:, None],
         "time runs forward: begin at the first frame":
             lambda news, memory: added_up(news[::-1], memory)[::-1],
     }  # fmt: skip

@@ -199,7 +199,9 @@ def ddim_step(answer):
         "the noise is put back, with a plus":
             sum_of(of_eps=lambda b: -root(1 - b)),
         "x_t for x0: it is x0 that goes to the earlier level":
-            sum_of(guess=lambda x, eps, a: x),
+            [sum_of(guess=lambda x, eps, a: x), sum_of(guess=lambda x, eps, a: x / root(a))],
+        "that is the mean of DDPM's step; DDIM puts the same noise back":
+            lambda x, eps, a, b: root(b / a) * (x - (1 - a / b) / root(1 - a) * eps),
     }  # fmt: skip
     well_done = "that is all of DDIM; beyond.samplers.sample_ddim repeats it along a grid of steps"
     if drawn_afresh(answer, inputs[0]):

@@ -35,6 +35,8 @@ def hz_to_mel(answer):
              lambda f: 2595 * np.log10(1 + f), lambda f: 2595 * np.log10(700 + f)],
         "that is 700 / f; f / 700 is meant":
             lambda f: 2595 * np.log10(1 + 700 / f),
+        "700 Hz is where the scale bends; yours has another number":
+            [lambda f: 2595 * np.log10(1 + f / 1000), lambda f: 2595 * np.log10(1 + f / 100)],
         "the factor 2595 is missing":
             lambda f: np.log10(1 + f / 700),
     }  # fmt: skip

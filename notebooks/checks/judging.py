@@ -112,7 +112,10 @@ def small_ones(answer, arguments):
     arrays = {name: numbers(a) for name, a in given if torch.is_tensor(a) or np.ndim(a) < 2}
     single = {name: a for name, a in arrays.items() if a.size == 1}
     some = single or {name: a for name, a in arrays.items() if a.size <= 4}
-    text = ", ".join(f"{n} = {np.array2string(a, precision=4)}" for n, a in some.items())
+    told = {
+        n: f"{a:g}" if a.ndim == 0 else np.array2string(a, precision=4) for n, a in some.items()
+    }
+    text = ", ".join(f"{n} = {words}" for n, words in told.items())
     return f"for {text}, " if text else ""
 
 

@@ -85,11 +85,12 @@ def exponential_map(answer):
         return np.array([[0, -w[2], w[1]], [w[2], 0, -w[0]], [-w[1], w[0], 0]])
 
     def formula(of_K, of_KK, start=IDENTITY, square=lambda K: K @ K):
-        """start + of_K(t) K + of_KK(t) K K; the identity at w = 0."""
+        """start + of_K(t) K + of_KK(t) K K; the identity at w = 0. start None: cos t I."""
 
         def wrong(w):
             t, K = np.linalg.norm(w), cross(w)
-            return start + of_K(t) * K + of_KK(t) * square(K) if t else np.eye(3)
+            first = np.cos(t) * IDENTITY if start is None else start
+            return first + of_K(t) * K + of_KK(t) * square(K) if t else np.eye(3)
 
         return wrong
 
@@ -118,6 +119,12 @@ def exponential_map(answer):
         "the cosine's part is 1 - cos t, and it is added":
             [formula(a, lambda t: (1 + np.cos(t)) / t**2), formula(a, lambda t: -b(t)),
              formula(a, lambda t: (np.cos(t) - 1) / t**2)],
+        "I stays as it is in this formula; cos t stands beside it in another one, with u u^T":
+            formula(a, b, start=None),
+        "K is made of w; only t divides it, once beside the sine, twice beside the cosine":
+            formula(a, lambda t: 1 - np.cos(t)),
+        "the angle is the whole length of w, not half of it":
+            lambda w: exp_to_matrix(w / 2),
         "the identity is missing":
             lambda w: exp_to_matrix(w) - np.eye(3) if np.any(w) else np.eye(3),
         "I is the identity, np.eye(3): ones on the diagonal alone":
@@ -237,7 +244,7 @@ def facing(answer):
 
     mistakes = {
         "the two arguments of arctan2 are exchanged; 0 must mean +Z":
-            lambda R: np.arctan2(R[2, 2], R[0, 2]),
+            [lambda R: np.arctan2(R[2, 2], R[0, 2]), lambda R: -np.arctan2(R[2, 2], R[0, 2])],
         "row for column; a rotation's columns are where the axes go, R[:, 2] is where +Z goes":
             lambda R: np.arctan2(R[2, 0], R[2, 2]),
         "the direction is right, but written from 0 to 2 pi; an angle from -pi to pi is wanted":

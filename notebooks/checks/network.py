@@ -150,6 +150,11 @@ def attended(answer):
             variant(shown=torch.ones_like),
         "a hidden score of 0 is still seen; minus infinity is not":
             variant(hidden=0.0),
+        "the mask does not add to a score; where it is False the score becomes minus infinity":
+            lambda q, k, v, mask:
+                torch.softmax(q @ k.T / q.shape[-1] ** 0.5 + mask.float(), dim=-1) @ v,
+        "the root of D divides the scores, before the softmax":
+            variant(size=lambda q: 1, last=lambda w, v: w @ v / v.shape[-1] ** 0.5),
         "the mask comes before the softmax, or the weights of a row no longer add up to 1":
             masked_after,
         "the softmax is missing":

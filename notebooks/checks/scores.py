@@ -172,6 +172,8 @@ def beat_f1(answer):
             [by(lambda hits, strokes, syllables: (hits / strokes + hits / syllables) / 2),
              by(lambda hits, strokes, syllables: hits / strokes * hits / syllables),
              by(lambda hits, strokes, syllables: hits / (strokes * syllables) ** 0.5)],
+        "that is the share of what missed":
+            by(lambda hits, strokes, syllables: 1 - 2 * hits / (strokes + syllables)),
         "a share is wanted, from 0 to 1, not percent":
             by(lambda hits, strokes, syllables: 200 * hits / (strokes + syllables)),
     }  # fmt: skip

@@ -103,6 +103,10 @@ def learning_rate(answer):
         "step 0 has a learning rate of 0: it learns nothing, and the last warm-up step has not "
         "reached the peak":
             [rate(first=0), rate(first=0, last=0)],
+        "the ramp has `warmup` equal steps: the first step has one of them, the last all":
+            lambda n, w, s, peak: peak * n / (w - 1) if n < w else right(n, w, s, peak),
+        "sine for cosine: the first step after the warm-up has the peak":
+            rate(lambda gone: 0.5 * (1 + np.sin(np.pi * gone))),
         "the ramp ends one step late, above the peak: step counts from 0, so step < warmup":
             rate(last=0),
         "the cosine must begin where the warm-up ends, or the rate jumps there":
@@ -153,7 +157,8 @@ def guided(answer):
         "the difference is what is strengthened, not eps itself; "
         "at strength 1 the result must be eps with speech":
             [lambda spoken, silent, g: silent + g * spoken,
-             lambda spoken, silent, g: spoken + (1 - g) * silent],
+             lambda spoken, silent, g: spoken + (1 - g) * silent,
+             lambda spoken, silent, g: g * (spoken + silent)],
         "the starting point is missing: add the difference to eps without speech":
             lambda spoken, silent, g: g * (spoken - silent),
         "the strength is not used":
