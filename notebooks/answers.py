@@ -1,6 +1,6 @@
-"""Run the answers in one student's notebook. mark.py calls it, in a process of its own.
+"""Run the answers in one student's notebooks. mark.py calls it, in a process of its own.
 
-    python -m notebooks.answers NOTEBOOK SECONDS NAME...
+    python -m notebooks.answers SECONDS '{"notebook": ["exercise", ...], ...}'
 
 prints a line of JSON for each exercise, [name, said]. After an answer that does not end within so
 many seconds it stops: nothing but the end of the process ends that answer. Only what the answers
@@ -83,21 +83,25 @@ def said_of(name, cells, around):
 
 def main():
     """The command."""
-    path, seconds, *wanted = sys.argv[1:]
-    cells, out = list(code_cells(path)), sys.stdout
-    around = surroundings(cells)
-    for name in wanted:
-        said = []
-        work = threading.Thread(
-            target=lambda: said.append(said_of(name, cells, around)),  # noqa: B023, joined below
-            daemon=True,
-        )
-        work.start()
-        work.join(float(seconds))
-        late = f"wrong: your function does not end within {seconds} s"
-        print(json.dumps([name, said[0] if said else late]), file=out, flush=True)
-        if not said:
-            os._exit(0)
+    seconds, out = sys.argv[1], sys.stdout
+    for path, names in json.loads(sys.argv[2]).items():
+        cells = list(code_cells(path))
+        around = surroundings(cells)
+        for name in names:
+            said = within(float(seconds), said_of, name, cells, around)
+            late = f"wrong: your function does not end within {seconds} s"
+            print(json.dumps([name, said or late]), file=out, flush=True)
+            if not said:
+                os._exit(0)
+
+
+def within(seconds, function, *arguments):
+    """What the function returns, or None if it takes longer. Nothing ends it then."""
+    result = []
+    work = threading.Thread(target=lambda: result.append(function(*arguments)), daemon=True)
+    work.start()
+    work.join(seconds)
+    return result[0] if result else None
 
 
 if __name__ == "__main__":

@@ -33,21 +33,14 @@ def notebooks_of(student):
     return found
 
 
-def marked(path, names, seconds):
-    """{exercise: what the check says} for one notebook, in processes of their own.
+def marked(wanted, seconds):
+    """{exercise: what the check says} for {notebook: exercises}, in a process of its own.
 
-    One that stops early, because an answer does not end, is followed by another for the rest.
+    If it stops early, because an answer does not end, another one goes on with the rest.
     """
     said = {}
-    while names:
-        command = [
-            sys.executable,
-            "-m",
-            "notebooks.answers",
-            path.resolve(),
-            f"{seconds:g}",
-            *names,
-        ]
+    while names := [name for each in wanted.values() for name in each]:
+        command = [sys.executable, "-m", "notebooks.answers", f"{seconds:g}", json.dumps(wanted)]
         limit = 120 + seconds * len(names)  # where an answer stops Python as a whole
         with contextlib.suppress(subprocess.TimeoutExpired), tempfile.TemporaryFile() as out:
             try:
@@ -57,24 +50,21 @@ def marked(path, names, seconds):
             finally:
                 out.seek(0)
                 said |= dict(json.loads(line) for line in out if line.endswith(b"\n"))
-        left = [name for name in names if name not in said]
-        if len(left) == len(names):
-            said[left.pop(0)] = "wrong: the cell, or a cell before it, stops Python itself"
-        names = left
+        if said.keys().isdisjoint(names):
+            said[names[0]] = "wrong: the cell, or a cell before it, stops Python itself"
+        wanted = {path: [n for n in each if n not in said] for path, each in wanted.items()}
     return said
 
 
 def row_of(student, seconds):
     """A student's row: name, how many are right, and what is said of each exercise."""
-    paths, said = notebooks_of(student), {}
-    for number, each in checks.EXERCISES.items():
-        names = [check.__name__ for check in each]
-        if number in paths:
-            said |= marked(paths[number], names, seconds)
-        else:
-            said |= dict.fromkeys(names, NO_NOTEBOOK)
-    right = sum(text.startswith("right") for text in said.values())
-    return [student.name, right, *("right" if t.startswith("right") else t for t in said.values())]
+    paths = notebooks_of(student)
+    names = {n: [check.__name__ for check in each] for n, each in checks.EXERCISES.items()}
+    there = {str(path.resolve()): names[n] for n, path in paths.items() if n in names}
+    said = marked(there, seconds)
+    said = [said.get(name, NO_NOTEBOOK) for each in names.values() for name in each]
+    words = [text.split(":")[0] if text.startswith(("right", "empty")) else text for text in said]
+    return [student.name, words.count("right"), *words]
 
 
 def heading():

@@ -78,8 +78,9 @@ def test_a_class_is_marked_into_one_table(tmp_path):
 def test_notebooks_as_they_are_handed_out_are_empty(tmp_path):
     (tmp_path / "c" / "notebooks").mkdir(parents=True)
     shutil.copy(ROOT / "notebooks" / "7_changes.ipynb", tmp_path / "c" / "notebooks")
-    said = mark.marked(tmp_path / "c" / "notebooks" / "7_changes.ipynb", ["eps_from_v"], 20)
-    assert said["eps_from_v"].startswith("empty: ")
+    row = mark.row_of(tmp_path / "c", 20)
+    assert row[:2] == ["c", 0] and row[-4:] == ["empty"] * 4
+    assert row[2:-4] == ["missing: no notebook"] * 26
 
 
 def test_a_folder_without_students_gets_one_line(tmp_path):
