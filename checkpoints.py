@@ -79,6 +79,9 @@ def read_run(path, Settings):
         of_takes = training.get("fingerprints", [])
         shape = (size_of(of_takes, "training.fingerprints"), 2) if of_takes else (0,)
         numbers("training.fingerprints", of_takes, shape)
+        valid = training.get("valid", [])  # an earlier version stored none
+        shape = (size_of(valid, "training.valid"), 2) if valid else (0,)
+        numbers("training.valid", valid, shape, -inf)
     return state, settings
 
 

@@ -3,7 +3,7 @@
 setting, parse       a dataclass of settings <-> the command line
 resume_from          the checkpoint to go on from, and its settings
 claimed              a run's folder, for one run at a time
-Run                  what happens beside the loop: the bar, the look at the loss, what is due
+Run                  what happens beside the loop: the bar, the looks at the loss, what is due
 """
 
 import argparse
@@ -15,11 +15,13 @@ import signal
 import sys
 import time
 from dataclasses import MISSING, asdict, field, fields
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
+import progress
 from checkpoints import read_run, restore_training
 from tools import CheckpointError, Parser, alone_in, one_line, shown
 
@@ -139,7 +141,8 @@ def only_a_picture():
         tqdm.write(f"warning: {one_line(error)}; the training goes on without it", file=sys.stderr)
 
 
-KEPT = ("last.pt", "model.pt", "scores.json", "loss.png", "layers.png", "sample-*.png")
+KEPT = ("last.pt", "model.pt", "scores.json", "loss.png", "loss.csv", "layers.png",
+        "sample-*.png", "sample-*.html")  # fmt: skip
 
 
 def move_earlier_away(folder, say=print):
@@ -232,7 +235,9 @@ class Run:
         training = saved["training"] if saved else dict(step=0, losses=[])
         self.first = self.kept = training["step"]  # kept: the step that is in last.pt
         self.losses, self.recent = list(training["losses"]), []
+        self.valid = list(training.get("valid", []))  # [[step, validation loss]]
         self.asked_to_stop, self.usual = [], {}
+        self.held_out = None  # windows for the validation loss
 
     def steps(self):
         """The steps of this run with a bar, and with Ctrl-C and kill turned into a saved stop."""
@@ -271,7 +276,10 @@ class Run:
                 self.refuse(done - len(values) + n)
         self.losses.append(sum(loss for loss, _ in values) / len(values))
         few = self.losses[-20:]
-        self.bar.set_postfix(loss=f"{sum(few) / len(few):.4f}", refresh=False)
+        told = dict(loss=sum(few) / len(few)) | ({"valid": self.valid[-1][1]} if self.valid else {})
+        self.bar.set_postfix({k: f"{v:.4f}" for k, v in told.items()}, refresh=False)
+        if done % self.s.save_every < CHECK_EVERY or done == self.s.steps:
+            self.write_table()
         return True
 
     def refuse(self, step):
@@ -286,6 +294,29 @@ class Run:
             f"the loss or its gradient is not a number at step {step}; {kept}; "
             f"try a smaller --lr, now {self.s.lr:g}"
         )
+
+    def hold_out(self, takes, corpus):
+        """Keep windows of held-out takes for the validation loss."""
+        if self.team.first:
+            self.held_out = progress.held_out_windows(takes, corpus, self.s, self.folder)
+
+    def validate(self, done, ema, loss_of, draw):
+        """Note the loss of the averaged weights on held-out takes. loss_of, draw: train.py's."""
+        if self.held_out is not None:
+            loss = progress.validation_loss(ema, *self.held_out, loss_of, draw)
+            before = [row for row in self.valid if row[0] < done]  # a resumed run does it again
+            self.valid = [*before, [done, loss]]
+            self.write_table()
+
+    def write_table(self):
+        """Write loss.csv anew."""
+        if self.team.first:
+            with only_a_picture():
+                path, s = self.folder / "loss.csv", self.s
+                rate = partial(self.learning_rate, warmup=s.warmup, steps=s.steps)
+                steps = [min(n * CHECK_EVERY, s.steps) for n in range(1, len(self.losses) + 1)]
+                rates = [s.lr * rate(step - 1) for step in steps]
+                progress.write_table(path, steps, self.losses, rates, self.valid)
 
     def save_is_due(self, done):
         """Is it time for a checkpoint?"""
@@ -309,6 +340,7 @@ class Run:
     def restore(self, model, ema, optimiser, corpus):
         """Put the state of a resumed run in place; or move away what an earlier run left."""
         takes, self.fingerprints = takes_of(corpus), fingerprints(corpus)
+        self.learning_rate = model.recipe.learning_rate
         if self.saved is None:
             if self.team.first:
                 move_earlier_away(self.folder)
@@ -334,7 +366,7 @@ class Run:
         training = dict(
             settings=asdict(self.s), takes=takes_of(corpus), step=done, losses=self.losses,
             weights=model.state_dict(), optimiser=optimiser.state_dict(),
-            fingerprints=self.fingerprints,
+            fingerprints=self.fingerprints, valid=self.valid,
         )  # fmt: skip
         return dict(training=training)
 

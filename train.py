@@ -7,8 +7,8 @@ predict it, take the squared error) and the loop in `train`. What lands in --out
 
     last.pt         the model with all that sampling needs, and what --resume needs
     model.pt        the model with all that sampling needs, in float16: to give away
-    loss.png        the loss curve
-    sample-N.png    what the model does after N steps to a held-out take
+    loss.png, .csv  the loss, on held-out takes too, and the learning rate
+    sample-N.png    what the model does after N steps to a held-out take; .html: the player
 """
 
 import copy
@@ -34,6 +34,7 @@ from recordings.pairs import find_pairs, load_take, usable_takes
 from recordings.puppet import ready_puppet
 from runs import setting
 from show.figures import plot_layers, plot_loss, plot_motion
+from show.player import write_page
 from tools import has_bf16, send
 from wavlm_loader import LAYERS, SpeechFeatures
 
@@ -177,6 +178,7 @@ def whole_run(run, network, loss_of):
             scratch=out, cache=s.cache, versions=versions(recipe),
         ).to(team.device, s.window, hop=max(1, int(recipe.hop * s.window)))  # fmt: skip
     say(runs.summary(corpus, s))
+    run.hold_out(held_out["valid"] or held_out["test"], corpus)
 
     torch.manual_seed(s.seed)
     size = dict(pose_dim=corpus.codec.pose_dim, speech_dim=features.dim, width=s.width,
@@ -192,8 +194,9 @@ def whole_run(run, network, loss_of):
     ema = train(model, corpus, run, loss_of, network.__name__, example)
     if not team.close():
         return
+    run.validate(s.steps, ema, loss_of, draw)
     with runs.only_a_picture():
-        plot_loss(out / "loss.png", run.losses, runs.CHECK_EVERY, s.steps)
+        plot_loss(out / "loss.png", run.losses, runs.CHECK_EVERY, s.steps, run.valid)
         if features.layers > 1:
             plot_layers(out / "layers.png", ema.speech_encoder.shares.softmax(dim=0).tolist())
     state = checkpoint(network.__name__, ema, corpus)
@@ -233,6 +236,7 @@ def train(model, corpus, run, loss_of, name, example):
         if not run.looks(done, loss, norm):  # every 10 steps it reads the loss; nan stops the run
             continue
         if run.picture_is_due(done):  # before it is saved: a resumed run draws what was not drawn
+            run.validate(done, ema, loss_of, draw)
             draw_sample(run.folder / f"sample-{done}.png", ema, corpus, example, s)
         if run.save_is_due(done):
             training = run.state(done, model, optimiser, corpus)
@@ -259,8 +263,9 @@ def draw_sample(path, model, corpus, take, s):
     speech = ((speech - mean) / deviation)[None].to(model.null_condition.device)  # [1, F, S]
     pose = generate_by_recipe(model, model.schedule, speech, seed=s.seed)  # [1, F, P]
     motion = corpus.codec.decode(pose[0].float().cpu().numpy())
-    steps = path.stem.removeprefix("sample-")
-    plot_motion(path, f"{take[0].stem} after {steps} steps", motion, waveform)
+    title = f"{take[0].stem} after {path.stem.removeprefix('sample-')} steps"
+    plot_motion(path, title, motion, waveform)
+    write_page(path.with_suffix(".html"), title, {"the model": motion}, waveform)
 
 
 if __name__ == "__main__":

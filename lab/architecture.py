@@ -4,12 +4,18 @@ Left, what is computed once a clip. In the middle, what is computed at every dif
 network, with one of its blocks. Right, what stands around the network: sampling and training.
 Names in typewriter are names in the code, which tests/test_inside.py checks.
 
+    python -m lab.architecture     both as a PDF to print: out/architecture.pdf
+
 All places and sizes are in inches.
 """
 
+from pathlib import Path
+
+from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.patches import FancyBboxPatch
 
 from show.figures import DARK, LEFT, MIDDLE, RIGHT, new_figure, write_picture
+from tools import Parser, run_script, written_beside
 
 WIDTH, HEIGHT = 13.6, 8.3
 PALE = "#555f6f"  # of explanations
@@ -205,3 +211,23 @@ def _draw_training(sheet, paper):
         sheet.arrow((12.05, 3.14), (12.05, 2.76), label="[F, P]")
         sheet.arrow((12.05, 2.14), (12.05, 1.76), label="x_0")
     sheet.arrow((12.05, 1.14), (12.05, 0.78), label="x_t, eps")
+
+
+def main(arguments=None):
+    """The command: page 1 is the paper's network, page 2 ours."""
+    parser = Parser(
+        prog="python -m lab.architecture",
+        description="Draw the program on a sheet to print: the paper's, and ours.",
+    )
+    usual = Path("out/architecture.pdf")
+    parser.add_argument("--out", type=Path, default=usual, help="the file (default: %(default)s)")
+    path = parser.parse_args(arguments).out
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_beside(path) as beside, PdfPages(beside) as pages:
+        for paper in (True, False):
+            pages.savefig(plot_architecture(None, paper))
+    print(path)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,4 +1,4 @@
-"""Answers to the exercises that checks.py can check, for teachers. Written to be read, not fast."""
+"""Answers to the exercises that checks can check, for teachers. Written to be read, not fast."""
 
 import numpy as np
 
@@ -95,7 +95,7 @@ def ddim_step(x_t, eps, abar, abar_previous):
 half_noise = 259
 
 
-# ---- notebook 4: the network -------------------------------------------------------------------
+# ---- notebook 4: the paper's network -----------------------------------------------------------
 def modulated(x, modulation, layer):
     """adaLN around a layer, with its gate."""
     shift, scale, gate = modulation.chunk(3, dim=-1)  # [F, W] each
@@ -104,10 +104,16 @@ def modulated(x, modulation, layer):
     return x + gate * layer(normal * (1 + scale) + shift)
 
 
-def causal_mask(frames, window):
-    """How far back is the column's frame? At least 0, and less than the window."""
-    back = np.arange(frames)[:, None] - np.arange(frames)  # [frames, frames]
-    return (back >= 0) & (back < window)
+def attended(q, k, v, mask):
+    """q, k, v [F, D], mask [F, F] -> [F, D]: a mean of v's rows, more of those whose key fits."""
+    scores = q @ k.T / q.shape[-1] ** 0.5  # [F, F]
+    weights = scores.masked_fill(~mask, -float("inf")).softmax(dim=-1)  # [F, F]
+    return weights @ v
+
+
+def causal_mask(frames):
+    """[frames, frames]: the column's frame is not later than the row's."""
+    return np.arange(frames)[:, None] >= np.arange(frames)
 
 
 def rotated(pair, position, frequency):
@@ -116,23 +122,7 @@ def rotated(pair, position, frequency):
     return np.array([[c, -s], [s, c]]) @ pair
 
 
-def eps_from_v(x_t, v, abar):
-    """x_t and v are x0 and eps in rotated axes. Rotating back:
-
-    sqrt(abar) v + sqrt(1 - abar) x_t = (abar + 1 - abar) eps
-    """
-    return abar.sqrt() * v + (1 - abar).sqrt() * x_t
-
-
-def poses_from_news(news, memory):
-    """Each pose is what is new in it and what is left of the one before."""
-    poses = np.array(news)
-    for n in range(1, len(poses)):
-        poses[n] += memory * poses[n - 1]
-    return poses
-
-
-frames_back = 400  # 4 blocks of 99 frames, and 4 of the convolution
+adaln_share = 1 / 3  # 6 W^2 of 6 + 4 + 8 W^2: adaLN, attention, MLP
 
 
 # ---- notebook 5: training and sampling ---------------------------------------------------------
@@ -189,3 +179,29 @@ def beat_f1(found, wanted, tolerance):
 
 
 chance_hits = 0.0952  # 0.2 s around each of 0.5 stresses a second; 1 - exp(-0.1): they overlap
+
+
+# ---- notebook 7: what we changed ---------------------------------------------------------------
+def eps_from_v(x_t, v, abar):
+    """x_t and v are x0 and eps in rotated axes. Rotating back:
+
+    sqrt(abar) v + sqrt(1 - abar) x_t = (abar + 1 - abar) eps
+    """
+    return abar.sqrt() * v + (1 - abar).sqrt() * x_t
+
+
+def poses_from_news(news, memory):
+    """Each pose is what is new in it and what is left of the one before."""
+    poses = np.array(news)
+    for n in range(1, len(poses)):
+        poses[n] += memory * poses[n - 1]
+    return poses
+
+
+def window_mask(frames, window):
+    """How far back is the column's frame? At least 0, and less than the window."""
+    back = np.arange(frames)[:, None] - np.arange(frames)  # [frames, frames]
+    return (back >= 0) & (back < window)
+
+
+frames_back = 400  # 4 blocks of 99 frames, and 4 of the convolution

@@ -341,11 +341,11 @@ def _draw_hands(axes, motion, frames):
 # ------------------------------------------------------------------------------------------------
 # 4. A training run
 # ------------------------------------------------------------------------------------------------
-def plot_loss(path, losses, every, last):
+def plot_loss(path, losses, every, last, valid=()):
     """The loss curve: `losses`, each a mean over `every` steps, and their running mean.
 
     The last of them may be over fewer steps; it ends at step `last`. Most of the loss is noise
-    that nobody can predict.
+    that nobody can predict. valid: [step, loss on held-out windows] pairs.
     """
     steps = np.minimum((np.arange(len(losses)) + 1) * every, last)
     figure = new_figure(8, 4, layout="constrained")
@@ -355,6 +355,8 @@ def plot_loss(path, losses, every, last):
     smooth = np.convolve(losses, np.ones(wide) / wide, mode="valid")
     label = f"mean of {wide * every} steps"
     axes.plot(steps[wide - 1 :], smooth, color="#2e6f9e", lw=2, label=label)
+    if valid:
+        axes.plot(*zip(*valid), "o-", color="#c83c6e", ms=4, label="held-out takes")
     axes.set(yscale="log", xlabel="step")
     axes.set_ylabel("weighted mean squared error of the predicted noise")
     axes.grid(alpha=0.3, which="both")

@@ -164,6 +164,7 @@ WRONG_RUNS = {
     "another width": (put("training.settings.width", 48), "is not the model's 32"),
     "a step past the end": (put("training.step", 10**6), "training.step is 1000000"),
     "losses of text": (put("training.losses", ["x"]), "training.losses"),
+    "a validation loss of text": (put("training.valid", [[20, "x"]]), "training.valid"),
     "takes of tensors": (put("training.takes", [torch.zeros(3)]), "training.takes"),
 }
 

@@ -56,7 +56,8 @@ def change(out, **settings):
 # ------------------------------------------------------------------------------------------------
 def test_training_leaves_a_model_pictures_and_a_curve(tiny_run):
     names = {path.name for path in tiny_run.iterdir()}
-    assert names == {"last.pt", "model.pt", "loss.png", "sample-20.png", "sample-40.png"}
+    samples = {f"sample-{steps}.{kind}" for steps in (20, 40) for kind in ("png", "html")}
+    assert names == {"last.pt", "model.pt", "loss.png", "loss.csv"} | samples
 
 
 def test_the_model_to_give_away_is_the_averaged_one_in_half_the_digits(tiny_run):
