@@ -4,6 +4,7 @@ In reading order: what a name says, finding a joint by name, the joint that the 
 choice of joints for --joints, the mirror image, and the 16 joints that all humans share.
 """
 
+import contextlib
 import fnmatch
 import re
 from dataclasses import replace
@@ -71,10 +72,12 @@ def hand_joints(motion):
     return [first_joint(motion, side, "hand|wrist") for side in ("left", "right")]
 
 
-def hands_of(motion):
-    """Both wrists, left and right, seen from the body's root: [F, 2, 3] in body heights."""
-    p = motion.joint_positions()  # [F, J, 3]
-    return (p[:, hand_joints(motion)] - p[:, [body_root(motion)]]) / motion.body_height()
+def has_feet(motion):
+    """Is a joint of either side called a foot or an ankle? Upper bodies have none."""
+    for side in ("left", "right"):
+        with contextlib.suppress(BvhError):
+            return first_joint(motion, side, "foot|ankle") >= 0
+    return False
 
 
 # ------------------------------------------------------------------------------------------------
@@ -130,7 +133,8 @@ def choose_joints(motion, words):
     upper, no_fingers = "upper" in words, "no-fingers" in words
     patterns = [word for word in words if word not in ("upper", "no-fingers")]
     sides = ("left", "right")
-    feet = [first_joint(motion, side, "foot|ankle") for side in sides] if upper else []
+    legs = upper and has_feet(motion)  # an upper body is chosen whole
+    feet = [first_joint(motion, side, "foot|ankle") for side in sides] if legs else []
     hands = hand_joints(motion) if upper or no_fingers else []
     for pattern in patterns:
         if not fnmatch.filter(motion.names, pattern):
@@ -264,13 +268,20 @@ def common_joints(motion):
     shoulder above the wrist, the chest where the arms meet, the hips where the legs meet; without
     a neck, the joint that carries the head.
     """
-    arms = [_limb(motion, side, "hand|wrist") for side in ("left", "right")]
     legs = [_limb(motion, side, "foot|ankle") for side in ("left", "right")]
-    chest, hips = _meeting(motion, arms), _meeting(motion, legs)
+    _, chest, neck, head, *arms = upper_joints(motion)
+    hips = _meeting(motion, legs)
+    return [hips, chest, neck, head, *arms[:3], *legs[0], *arms[3:], *legs[1]]
+
+
+def upper_joints(motion):
+    """The same without the legs, as of an upper body: 10 indices. The first is the root's."""
+    arms = [_limb(motion, side, "hand|wrist") for side in ("left", "right")]
+    chest = _meeting(motion, arms)
     head = first_joint(motion, "", "head")
     necks = (j for j in reversed(above(motion, head)) if "neck" in _stem(motion, j))
     neck = next(necks, int(motion.parents[head]))
-    return [hips, chest, neck, head, *arms[0], *legs[0], *arms[1], *legs[1]]
+    return [body_root(motion), chest, neck, head, *arms[0], *arms[1]]
 
 
 def _stem(motion, j):
@@ -306,21 +317,3 @@ def _meeting(motion, limbs):
     """The lowest joint above both limbs."""
     left, right = (above(motion, limb[0]) for limb in limbs)
     return next(j for j in left if j in right)
-
-
-def common_body(motion):
-    """World positions of the 16 joints of COMMON_BODY, in one size for everybody: [F, 16, 3].
-
-    The unit is the length from ankle to head along the joints, averaged over the frames and both
-    legs. Unlike body_height() it does not change with raised arms or a crouch.
-    """
-    p = motion.joint_positions()[:, common_joints(motion)]  # [F, 16, 3]
-    bones = np.linalg.norm(p[:, 1:] - p[:, COMMON_PARENTS[1:]], axis=-1).mean(axis=0)  # [15]
-    bone = dict(zip(COMMON_BODY[1:], bones))
-    shins_and_thighs = sum(
-        bone[f"{side} {part}"] for side in ("left", "right") for part in ("knee", "ankle")
-    )
-    size = bone["chest"] + bone["neck"] + bone["head"] + shins_and_thighs / 2
-    if not size > 0:
-        raise BvhError("all joints of the body stand in one place; check the export")
-    return p / size

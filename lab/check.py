@@ -14,8 +14,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from body.joints import body_root, hand_joints, hands_of, mirror_pairs
+from body.joints import body_root, hand_joints, mirror_pairs
 from body.motion import BvhError, resample
+from body.size import hands_of, height_of
 from recordings.audio import SAMPLE_RATE
 from recordings.level import loud_level
 from recordings.pairs import CorpusError, load_take, match_files, split_takes
@@ -90,7 +91,7 @@ def find_jumps(motion):
     cosine = (np.einsum("fjab,fjab->fj", R[:-1], R[1:]) - 1) / 2  # [F - 1, J]
     turned = np.arccos(np.clip(cosine, -1, 1)).max(axis=1, initial=0)  # [F - 1], radians
     moved = np.linalg.norm(np.diff(p, axis=0), axis=-1).max(axis=1, initial=0)  # [F - 1]
-    moved = moved / max(motion.body_height(), 1e-9)
+    moved = moved / max(height_of(motion), 1e-9)
     # At high rates a single noisy frame is no jump: at least 30 degrees, 0.05 body heights
     turns = turned > np.radians(max(30, FASTEST_TURN * dt))
     moves = moved > max(0.05, FASTEST_MOVE * dt)

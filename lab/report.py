@@ -22,6 +22,7 @@ from lab.frechet import (
     WindowFeatures,
     fit_windows,
     gesture_distance,
+    joints_seen,
     windows,
 )
 from lab.metrics import (
@@ -204,7 +205,7 @@ def fit_reference(
         forms=fit_forms([moves_of(m) for m in train], train_answers) if train_answers else None,
         onsets=[energy_onsets(w) for w in waveforms],
         levels=[speech_level(w, fps) for w in waveforms],
-        features=fit_windows(x, cache),
+        features=fit_windows(x, cache, joints=len(joints_seen(seen))),
         true_windows=true_windows,
         samples=samples,
         still=mean_poses(train, truth, fps),

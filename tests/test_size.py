@@ -1,0 +1,103 @@
+"""One unit of length for any body: what it is with legs, and how well it is estimated without."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import shared_files
+from three_corpora import CORPORA, body
+
+from body.bvh import read_bvh
+from body.joints import COMMON_BODY, choose_joints, side_and_stem
+from body.motion import BvhError
+from body.pose import PoseCodec
+from body.size import UPPER, common_body, hands_of, height_of
+from body.strokes import find_strokes
+
+LEGS = ("upleg", "leg", "foot", "toe", "thigh", "calf")
+
+
+def without_legs(motion):
+    """The same body without all that hangs below the hips."""
+    kept, names = [], motion.names
+    for j, parent in enumerate(motion.parents):
+        if (parent < 0 or parent in kept) and not side_and_stem(names[j])[1].startswith(LEGS):
+            kept.append(j)
+    parents = [kept.index(p) if p >= 0 else -1 for p in motion.parents[kept]]
+    ends = [(kept.index(j), name, place) for j, name, place in motion.end_sites if j in kept]
+    return replace(
+        motion,
+        names=[names[j] for j in kept],
+        parents=np.array(parents),
+        offsets=motion.offsets[kept],
+        channels=[motion.channels[j] for j in kept],
+        end_sites=ends,
+        rotations=motion.rotations[:, kept],
+        positions=motion.positions[:, kept],
+    )
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_a_body_with_legs_is_as_high_as_it_reaches(corpus):
+    motion = body(corpus, 1)
+    assert height_of(motion) == motion.body_height()
+
+
+@pytest.mark.parametrize("size", [1.0, 0.01], ids=["cm", "m"])
+def test_the_height_of_an_upper_body_goes_by_its_arms(size):
+    """Arms of 27 + 25 cm, by Winter's figure 4.1 of a human of 52 / 0.332 = 156.6 cm."""
+    motion = without_legs(body("zeggs", 1, size=size))
+    assert height_of(motion) == pytest.approx(52 / 0.332 * size)
+    raised = replace(motion, rotations=motion.rotations.copy())
+    raised.rotations[:, motion.names.index("LeftArm")] = np.eye(3)
+    assert height_of(raised) == pytest.approx(height_of(motion)), "in any pose"
+
+
+@pytest.mark.parametrize(
+    "path", shared_files("people/zeggs/*.bvh") + shared_files("people/b*t/*.bvh")
+)
+def test_the_estimate_agrees_with_the_height_of_recorded_people(path):
+    motion = read_bvh(path, 2)
+    assert height_of(without_legs(motion)) == pytest.approx(height_of(motion), rel=0.04)
+
+
+@pytest.mark.parametrize("path", shared_files("people/ted/talk_0*.bvh"))
+def test_a_talk_from_video_has_strokes_as_people_have_them(path):
+    """In units of its own vertical extent it had up to 116 a minute; ZEGGS has 32."""
+    motion = read_bvh(path, 20)
+    count = len(find_strokes(motion)[0])
+    assert 60 * count / (len(motion) * motion.frame_time) < 70
+    assert 0.3 < np.ptp(motion.points()[0][..., 1]) / height_of(motion) < 0.6
+
+
+def test_what_has_neither_feet_nor_arms_is_as_high_as_it_reaches():
+    motion = without_legs(body("zeggs", 1))
+    nameless = replace(motion, names=[f"bone{j}" for j in range(len(motion.names))])
+    assert height_of(nameless) == nameless.body_height()
+
+
+def test_an_upper_body_has_its_strokes_and_places_of_the_whole_body():
+    whole = body("zeggs", 4)
+    upper = without_legs(whole)
+    share = height_of(upper) / height_of(whole)
+    assert np.allclose(hands_of(upper) * share, hands_of(whole))
+    p, q = common_body(whole), common_body(upper)
+    legs = [n for n in range(len(COMMON_BODY)) if n not in UPPER]
+    assert np.isnan(q[:, legs]).all() and len(legs) == 6
+    shares = (q[:, UPPER] - q[:, :1]) / (p[:, UPPER] - p[:, :1] + 1e-9)
+    assert np.allclose(np.nanmedian(shares), shares[:, 1:], rtol=1e-3)
+    assert np.nanmedian(shares) == pytest.approx(1, abs=0.08), "its unit is estimated"
+
+
+def test_all_of_an_upper_body_is_upper():
+    motion = without_legs(body("beat", 1))
+    assert choose_joints(motion, "upper") == list(range(len(motion.names)))
+    assert len(choose_joints(motion, "upper,no-fingers")) < len(motion.names)
+    assert PoseCodec.fit([motion], 20, joints=choose_joints(motion, "upper")).pose_dim > 0
+
+
+def test_a_body_with_one_foot_is_no_upper_body():
+    motion = body("trinity", 1)
+    names = [name.replace("LeftFoot", "LeftPaw") for name in motion.names]
+    with pytest.raises(BvhError, match="left foot"):
+        common_body(replace(motion, names=names))
