@@ -64,13 +64,13 @@ def gesture_distance(a, b, samples):
 # ------------------------------------------------------------------------------------------------
 # Windows and their features
 # ------------------------------------------------------------------------------------------------
-def windows(gestures):
+def windows(gestures, joints=None):
     """Windows of WINDOW seconds, one every HOP, of the joints seen from the hips -> [n, D].
 
-    gestures: a list of metrics.Gesture. D is 45 numbers a frame; 27 where legs are not there.
-    Shorter takes give no window.
+    gestures: a list of metrics.Gesture. joints: places in COMMON_BODY; by default joints_seen, so
+    that D is 45 numbers a frame, or 27 without legs. Shorter takes give no window.
     """
-    joints = joints_seen(gestures)
+    joints = joints or joints_seen(gestures)
     fps = gestures[0].fps if gestures else 0
     frames, hop = (max(1, round(seconds * fps)) for seconds in (WINDOW, HOP))
     cut = [

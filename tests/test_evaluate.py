@@ -131,13 +131,17 @@ def test_other_truth_is_a_take_like_each_and_what_is_fitted_is_neither(tmp_path)
     assert not how["other_truth_was_fitted_on"]
 
 
-def test_takes_that_are_judged_are_not_fitted_on_and_without_others_there_is_an_error(tiny_corpus):
+def test_takes_that_are_judged_are_fitted_on_only_where_there_are_no_others(tiny_corpus, capsys):
     parts = find_pairs(tiny_corpus)
     alone = reference.corpus_reference(parts | dict(train=parts["test"]), cache=None).how
     assert alone["fitted_on"] == [parts["valid"][0][0].stem], "the judged takes are not training's"
     nobody = dict(train=[], valid=[], test=parts["test"])
-    with pytest.raises(ValueError, match="no training takes beside it"):
-        reference.corpus_reference(nobody, cache=None)
+    assert "no other takes" not in capsys.readouterr().err
+    single = reference.corpus_reference(nobody, cache=None)
+    assert "the mean pose is their own" in capsys.readouterr().err
+    assert single.how["fitted_on"] == [parts["test"][0][0].stem] and not single.how["other_truth"]
+    assert set(single.left_out) >= {"fgd_raw", "fgd_code"}
+    assert single.columns["truth"]["beat_f1"] > 0.5 and single.columns["mean_pose"]["beat_f1"] == 0
 
 
 # ---- printing ------------------------------------------------------------------------------------
@@ -148,7 +152,7 @@ def test_what_is_not_defined_is_a_dash_and_none_in_json(capsys):
         rest_error=row | dict(mean_pose=123.456),
         beat_f1_truth=row,
     )
-    evaluate.print_report(table)
+    evaluate.print_report(table, {})
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].split() == ["fgd_raw", "not", "defined", "0.900", "-", "-", "things"]
     assert shown[2].startswith("rest_error                    0.500 ± 0.100      0.900")
