@@ -146,7 +146,7 @@ def measure(motions, seen, reference, second=None):
 def distances(x, reference):
     """Fréchet distances of windows [n, D] from the recorded ones, by both kinds of features."""
     features = reference.features
-    if features is None or not len(x) or np.isnan(x).any() or "fgd_raw" in reference.left_out:
+    if features is None or not len(x) or np.isnan(x).any():
         return dict(fgd_raw=NAN, fgd_code=NAN)
     true, samples = reference.true_windows, reference.samples
     return dict(
@@ -208,7 +208,7 @@ def fit_reference(
     joints = joints_seen(seen)
     x, true_windows = windows([look_at(m) for m in train]), windows(seen)
     other_windows = windows(seen_others, joints)
-    samples = min(len(true_windows), len(other_windows) or len(true_windows))
+    left_out = not_told(seen, fps, len(true_windows), len(other_windows))
     reference = Reference(
         fps=fps,
         truth=truth,
@@ -219,11 +219,11 @@ def fit_reference(
         onsets=[energy_onsets(w) for w in waveforms],
         levels=[speech_level(w, fps) for w in waveforms],
         joints=joints,
-        features=fit_windows(x, cache, joints=len(joints)),
+        features=None if "fgd_raw" in left_out else fit_windows(x, cache, joints=len(joints)),
         true_windows=true_windows,
-        samples=samples,
+        samples=min(len(true_windows), len(other_windows)),
         still=mean_poses(train, truth, fps),
-        left_out=not_told(seen, fps, len(true_windows), len(other_windows)),
+        left_out=left_out,
         columns={},
         how={},
     )

@@ -308,6 +308,24 @@ def test_a_model_is_judged_on_another_corpus_by_the_joints_that_both_have(zeggs,
     assert "fgd_raw" in done.stdout and "nan" not in done.stdout
 
 
+def test_a_corpus_of_upper_bodies_is_learnt_and_scored_but_for_its_feet(zeggs, tmp_path):
+    for n, name in enumerate(ZEGGS):
+        write_take(tmp_path / "upper", name, "zeggs", seed=n, legs=False)
+    data = ["--data", tmp_path / "upper", "--steps", 2]
+    upper = [*data, "--joints", "upper", "--out", tmp_path / "run", *TINY]
+    train.main([str(word) for word in upper])
+    # a model with legs is judged on bodies without, and the other way round
+    for model, folder in ((tmp_path / "run" / "model.pt", data[1]), (zeggs[1], data[1]),
+                          (tmp_path / "run" / "model.pt", zeggs[0])):  # fmt: skip
+        options = ["--data", folder, "--steps", 2, "--cache", tmp_path / "cache"]
+        done = call(evaluate, "--checkpoint", model, *options)
+        assert done.returncode == 0 and "nan" not in done.stdout, done.stderr
+        rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:9])
+        assert "not" not in rows["hand_jerk"] and "not" not in rows["diversity"]
+        feet = "left out: foot_sliding: no joint is called a foot or an ankle" in done.stdout
+        assert feet == (folder == data[1])
+
+
 def test_a_skeleton_without_a_hand_by_name_cannot_be_scored(zeggs, tmp_path):
     for n, name in enumerate(("a", "b", "test/c")):
         write_take((tmp_path / name).parent, name[-1], "zeggs", seed=n)

@@ -5,36 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import shared_files
-from three_corpora import CORPORA, body
+from three_corpora import CORPORA, body, without_legs
 
 from body.bvh import read_bvh
-from body.joints import COMMON_BODY, choose_joints, side_and_stem
+from body.joints import COMMON_BODY, choose_joints
 from body.motion import BvhError
 from body.pose import PoseCodec
 from body.size import UPPER, common_body, hands_of, height_of
 from body.strokes import find_strokes
-
-LEGS = ("upleg", "leg", "foot", "toe", "thigh", "calf")
-
-
-def without_legs(motion):
-    """The same body without all that hangs below the hips."""
-    kept, names = [], motion.names
-    for j, parent in enumerate(motion.parents):
-        if (parent < 0 or parent in kept) and not side_and_stem(names[j])[1].startswith(LEGS):
-            kept.append(j)
-    parents = [kept.index(p) if p >= 0 else -1 for p in motion.parents[kept]]
-    ends = [(kept.index(j), name, place) for j, name, place in motion.end_sites if j in kept]
-    return replace(
-        motion,
-        names=[names[j] for j in kept],
-        parents=np.array(parents),
-        offsets=motion.offsets[kept],
-        channels=[motion.channels[j] for j in kept],
-        end_sites=ends,
-        rotations=motion.rotations[:, kept],
-        positions=motion.positions[:, kept],
-    )
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
