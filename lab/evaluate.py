@@ -25,6 +25,8 @@ Before them it prints all of lab/report.py: the model's mean and spread over thr
 sampler, and beside it the recorded motion (for Fréchet distances other recorded takes), the mean
 pose held still, and the recorded motion with another take's speech.
 
+What the takes cannot tell is left out with a line: lab/report.py says how much a score needs.
+
 On other corpora, and with --speech on single files, the question is whether strokes fall on energy
 onsets of the speech more often than on the same speech shifted by random times.
 
