@@ -11,8 +11,10 @@ from body.bvh import read_bvh
 from body.joints import COMMON_BODY, choose_joints
 from body.motion import BvhError
 from body.pose import PoseCodec
+from body.rotations import exp_to_matrix
 from body.size import UPPER, common_body, hands_of, height_of
 from body.strokes import find_strokes
+from recordings.skeletons import extents, refuse_other_unit
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
@@ -79,3 +81,16 @@ def test_a_body_with_one_foot_is_no_upper_body():
     names = [name.replace("LeftFoot", "LeftPaw") for name in motion.names]
     with pytest.raises(BvhError, match="left foot"):
         common_body(replace(motion, names=names))
+
+
+def test_an_upper_body_is_in_one_unit_wherever_its_hands_are():
+    """From the waist on: 162 cm wide with the arms to the sides, 64 cm high with them folded."""
+    wide = without_legs(body("zeggs", 1))
+    wide.rotations[:], wide.positions[:, 1:5] = np.eye(3), wide.positions[:, 1:5] / 2
+    folded = replace(wide, rotations=wide.rotations.copy())
+    for side, up, back in (("Left", -1.2, 2.8), ("Right", 1.2, -2.8)):
+        for part, angle in (("Arm", up), ("ForeArm", back)):
+            turn = exp_to_matrix(np.array([0, 0, angle]))
+            folded.rotations[:, folded.names.index(side + part)] = turn
+    assert extents(wide).max() > 2 * extents(folded).max()
+    assert refuse_other_unit("folded", folded, refuse_other_unit("wide", wide, None))
