@@ -22,7 +22,7 @@ import torch
 from beyond.muon import MuonAndAdamW
 from beyond.recipes import recipe_for, recipe_of
 from beyond.samplers import SAMPLERS
-from body.bvh import CHANNEL_NAMES, FAR, is_a_name
+from body.hierarchy import CHANNEL_NAMES, FAR, is_a_name
 from diffmotion import NoiseSchedule
 from tools import CheckpointError, read_checkpoint, shortened
 from wavlm_loader import LAYERS, Spectrum

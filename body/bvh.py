@@ -1,7 +1,7 @@
 """BVH files: read what real programs write, write what real programs read.
 
-In reading order: reading a file (its hierarchy, then its rows of numbers), writing one, and
-writing one that grows.
+In reading order: reading a file (its rows of numbers; its hierarchy is read by hierarchy.py),
+writing one, and writing one that grows.
 
 A BVH file holds the skeleton after the word HIERARCHY, and after MOTION one row of numbers a
 frame, in the order of the joints' CHANNELS.
@@ -15,15 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from body.hierarchy import FAR, WITH_POINTS, read_hierarchy
 from body.motion import BvhError, Motion, between, meant_frame_time, neighbours
 from body.rotations import euler_to_matrix, matrix_to_euler, smooth_angles
+from body.stretch import are_changes
 from tools import is_named_pipe, named, written_beside
-
-CHANNEL_NAMES = {
-    f"{axis}{kind}".lower(): f"{axis}{kind}" for axis in "XYZ" for kind in ("position", "rotation")
-}
-FAR = 1e9  # of lengths and degrees: more is no body in any unit
-WITH_POINTS = "; its numbers have decimal commas: export it with decimal points"
 
 
 # ------------------------------------------------------------------------------------------------
@@ -32,21 +28,23 @@ WITH_POINTS = "; its numbers have decimal commas: export it with decimal points"
 def read_bvh(path, fps=None):
     """Read a BVH file -> Motion, of F frames. Raises BvhError, naming the file, if it is not sound.
 
-    Position channels replace the joint's OFFSET, on the root and on inner joints alike (as in
-    Blender and MotionBuilder). The number of rows must be what `Frames:` says: otherwise the file
-    has usually been cut off. Only `Frames: 0`, which BvhStream writes to a pipe, means all rows.
+    Position channels replace the joint's OFFSET, on the root and on inner joints alike, unless
+    the file shows that they are changes from it (stretch.py). The number of rows must be what
+    `Frames:` says, or one more: otherwise the file has usually been cut off. Only `Frames: 0`,
+    which BvhStream writes to a pipe, means all rows. What is odd is said in Motion.remarks.
 
     With fps the result is resample(read_bvh(path), fps), but only the rows that this needs are
     turned into numbers: one in six at 120 frames a second. Reading digits is what takes the time.
     """
     with _errors_of(path):
         head, body = _split_at_motion(Path(path).read_bytes())
-        names, parents, offsets, channels, end_sites = _read_hierarchy(head)
+        names, parents, offsets, channels, end_sites = read_hierarchy(head)
         frames, frame_time, body = _read_header(body)
         width = sum(len(joint_channels) for joint_channels in channels)
-        rows, needed = _read_rows(body, frames, width, frame_time, fps)
-    rotations, positions = _apply_channels(rows, channels, offsets)
+        rows, needed, more = _read_rows(body, frames, width, frame_time, fps)
+    rotations, positions, changes = _apply_channels(rows, channels, offsets)
     motion = Motion(names, parents, offsets, channels, end_sites, frame_time, rotations, positions)
+    motion.remarks = more + changes
     return between(motion, *needed, 1 / fps) if fps else motion
 
 
@@ -58,7 +56,7 @@ def read_skeleton(path):
         with open(path, "rb") as file:
             while not line.search(data, last) and (more := file.read(65_536)):
                 last, data = data.rfind(b"\n") + 1, data + more
-        return _read_hierarchy(_split_at_motion(data + b"\n")[0])[:3]
+        return read_hierarchy(_split_at_motion(data + b"\n")[0])[:3]
 
 
 @contextlib.contextmanager
@@ -73,14 +71,6 @@ def _errors_of(path):
     except OSError as error:
         reason = error.strerror or error
         raise BvhError(f"{path}: cannot be read ({reason}); check its name and rights") from None
-
-
-def is_a_name(text):
-    """Can a BVH file hold this as the name of a joint, so that reading gives it back?"""
-    if not isinstance(text, str) or set(text) & set("{}\t") or text.strip() != text:
-        return False
-    # A lone surrogate stands for a byte that was no letter: it cannot be written
-    return text.splitlines() in ([], [text]) and text.encode("utf-8", "ignore").decode() == text
 
 
 def _split_at_motion(data):
@@ -99,87 +89,6 @@ def _split_at_motion(data):
         return parts[0].decode("utf-8-sig"), parts[1]
     except UnicodeDecodeError:  # names from an older program; every byte is a letter
         return parts[0].decode("latin-1"), parts[1]
-
-
-def _read_hierarchy(text):
-    """Text before MOTION -> (names, parents [J], offsets [J, 3], channels, end_sites) of Motion."""
-    names, parents, offsets, channels, end_sites = [], [], [], [], []
-    known = set()  # the names once more: a list would be searched from end to end
-    # `current` is what is being described: a joint's index, or ("end", joint, name) for an End
-    # Site. `stack` holds one of these for each open brace.
-    stack, current = [], None
-    for line in re.sub(r"([{}])", r"\n\1\n", text).splitlines():  # braces may share a line
-        word, _, rest = line.strip().replace("\t", " ").partition(" ")
-        word, rest = word.upper(), rest.strip()
-        inside_joint = bool(stack) and isinstance(stack[-1], int)
-        if word in ("ROOT", "JOINT"):
-            _check_joint(word, rest, known, inside_joint)
-            names.append(rest)
-            known.add(rest)
-            parents.append(stack[-1] if stack else -1)
-            offsets.append(None)
-            channels.append(())
-            current = len(names) - 1
-        elif word == "END":
-            if not inside_joint:
-                raise BvhError("an End Site stands outside the hierarchy; export the file again")
-            current = ("end", stack[-1], rest.partition(" ")[2].strip())
-        elif word == "{":
-            stack.append(current)
-        elif word == "}":
-            if not stack:
-                raise BvhError("a closing brace too many in the hierarchy; export the file again")
-            stack.pop()
-            current = stack[-1] if stack else None
-        elif word == "OFFSET":
-            offset = _three_numbers(rest, current)
-            if isinstance(current, int):
-                offsets[current] = offset
-            else:
-                end_sites.append((current[1], current[2], tuple(offset.tolist())))
-        elif word == "CHANNELS" and isinstance(current, int):
-            channels[current] = _channel_names(names[current], rest)
-        elif word and word != "HIERARCHY":
-            raise BvhError(
-                f"{line.strip()[:40]!r} is no part of a BVH hierarchy; export the file again"
-            )
-    if not names or stack or any(offset is None for offset in offsets):
-        raise BvhError("the hierarchy breaks off; the file was cut, copy or export it again")
-    return names, np.array(parents), np.array(offsets), channels, end_sites
-
-
-def _check_joint(word, name, names, inside_joint):
-    """BvhError if the line `word` `name` (ROOT or JOINT) cannot stand where it stands."""
-    if word == "ROOT" and names:
-        raise BvhError("has two ROOT joints; split it into one file a body")
-    if word == "JOINT" and not inside_joint:
-        raise BvhError(f"JOINT {name!r} stands outside the hierarchy; export the file again")
-    if name in names:
-        raise BvhError(f"two joints are named {name!r}; rename one of them")
-
-
-def _three_numbers(text, current):
-    """What follows OFFSET -> [3]."""
-    try:
-        offset = np.array(text.split(), dtype=np.float64)
-    except ValueError:
-        offset = np.zeros(0)
-    if offset.shape != (3,) or not (np.abs(offset) < FAR).all() or current is None:
-        hint = WITH_POINTS if "," in text else ""
-        raise BvhError(f"OFFSET needs three numbers, found {text[:40]!r}{hint}")
-    return offset
-
-
-def _channel_names(joint, text):
-    """What follows CHANNELS -> ("Xposition", ...), whatever the case of its letters."""
-    count, *found = text.split() or [""]
-    names = tuple(CHANNEL_NAMES.get(channel.lower(), "") for channel in found)
-    if count != str(len(found)) or "" in names or len(set(names)) < len(found):
-        raise BvhError(
-            f"joint {joint!r} has CHANNELS {text[:60]!r}, which cannot be read; "
-            "export the file again"
-        )
-    return names
 
 
 def _read_header(data):
@@ -210,9 +119,9 @@ def _read_header(data):
 
 
 def _read_rows(body, frames, width, frame_time, fps):
-    """Bytes of the rows -> (rows [F, width], None).
+    """Bytes of the rows -> (rows [F, width], None, remarks).
 
-    With fps: (the rows that are needed [n, width], (before, after, u) for body.motion.between).
+    With fps: (the rows that are needed [n, width], (before, after, u) for between(), remarks).
     """
     numeral = b"0123456789+-.eE \t\r\n"
     plain = not body.translate(None, numeral)  # nothing but digits, signs and blanks
@@ -225,6 +134,10 @@ def _read_rows(body, frames, width, frame_time, fps):
     begins = np.flatnonzero(visible[1:] & ~visible[:-1])  # [numbers]
     if frames == 0 and width:  # from BvhStream's pipe: the head did not know how many would follow
         frames = len(begins) // width
+    remarks = ()
+    if frames and len(begins) == (frames + 1) * width:  # some do not count the first pose
+        remarks = (f"holds one row more than 'Frames: {frames}' says; all are read",)
+        frames += 1
     _check_count(frames, width, len(begins))
 
     needed, wanted = None, np.arange(frames)
@@ -241,7 +154,7 @@ def _read_rows(body, frames, width, frame_time, fps):
         n, column = np.argwhere(~good)[0]
         what = "NaN or infinity" if not np.isfinite(rows[n, column]) else f"{rows[n, column]:g}"
         raise BvhError(f"frame {wanted[n]} holds {what}; cut it out or export the file again")
-    return rows, needed
+    return rows, needed, remarks
 
 
 def _refuse_other_words(body):
@@ -286,7 +199,10 @@ def _numbers(body):
 
 
 def _apply_channels(rows, channels, offsets):
-    """Rows [F, width] -> (rotations [F, J, 3, 3], positions [F, J, 3]) in the parents' frames."""
+    """Rows [F, width] -> (rotations [F, J, 3, 3], positions [F, J, 3], remarks).
+
+    Both in the parents' frames.
+    """
     F, J = len(rows), len(channels)
     rotations = np.broadcast_to(np.eye(3), (F, J, 3, 3)).copy()  # [F, J, 3, 3]
     positions = np.broadcast_to(offsets, (F, J, 3)).copy()  # [F, J, 3]
@@ -307,7 +223,13 @@ def _apply_channels(rows, channels, offsets):
         columns = np.array([columns for _, columns in joints])  # [joints, len(order)]
         angles = np.radians(rows[:, columns])  # [F, joints, len(order)]
         rotations[:, [j for j, _ in joints]] = euler_to_matrix(angles, order)
-    return rotations, positions
+    moved = np.array([sum("position" in name for name in names) == 3 for names in channels])  # [J]
+    changes = are_changes(positions, offsets, moved)  # [J]
+    if not changes.any():
+        return rotations, positions, ()
+    positions[:, changes] += offsets[changes]
+    remark = "positions of inner joints are nearly 0 in its rows: they are added to OFFSET"
+    return rotations, positions, (remark,)
 
 
 # ------------------------------------------------------------------------------------------------

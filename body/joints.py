@@ -1,29 +1,38 @@
 """Which joint is which, in a skeleton whose joints are named by any program.
 
-In reading order: what a name says, finding a joint by name, the joint that the body hangs on, the
-choice of joints for --joints, the mirror image, and the 16 joints that all humans share.
+In reading order: what a name says, finding a joint, the joint that the body hangs on, the choice of
+joints for --joints, and the 16 joints that all humans share.
 """
 
 import contextlib
 import fnmatch
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
 from body.motion import BvhError
 
-
 # ------------------------------------------------------------------------------------------------
 # Names
 # ------------------------------------------------------------------------------------------------
+# What programs write for left and right. The letters come last
+SIDES = (
+    ("left", "right"), ("links", "rechts"), ("gauche", "droite"), ("sinistr", "destr"),
+    ("izquierd", "derech"), ("esquerd", "direit"), ("左", "右"), ("lft", "rgt"), ("lf", "rt"),
+    ("l", "r"),
+)  # fmt: skip
+TWIST = re.compile("twist|roll(?!er)|捩")  # joints that only twist a limb, in its middle
+
+
 def side_and_stem(name):
     """The side and the rest of a joint's name, both in small letters; the side is "" in the middle.
 
     "mixamorig:LeftForeArm" -> ("left", "forearm"), "hand.R" -> ("right", "hand"),
-    "Hips" -> ("", "hips").
+    "Hips" -> ("", "hips"). In a skeleton, sides_and_stems finds more.
     """
-    name = name.rpartition(":")[2]
+    name = re.split("[:|]", name)[-1]
     for side in ("left", "right"):
         first = side[0]
         patterns = (
@@ -34,29 +43,101 @@ def side_and_stem(name):
         for pattern in patterns:
             stem, found = re.subn(pattern, "", name, count=1)
             if found:
-                return side, re.sub(r"[\W_]", "", stem).lower()
-    return "", re.sub(r"[\W_]", "", name).lower()
+                return side, _letters(stem)
+    return "", _letters(name)
 
 
-def first_joint(motion, side, stems):
-    """Index of the first joint of `side` ("left", "right", "") whose stem holds one of `stems`.
+def _letters(name):
+    return re.sub(r"[\W_]", "", name).lower()
 
-    `stems` are words with "|" between them; an earlier word wins. Twist and roll joints come last:
-    b_l_wrist_twist stands before b_l_wrist in the file, and sits in the middle of the forearm.
-    Raises BvhError if there is none.
+
+def sides_and_stems(names):
+    """[(side, stem)] of all joints of a skeleton, as side_and_stem has them, in any spelling.
+
+    A mark of a side counts where the same name with the other side's mark is there too: "lhand"
+    beside "rhand", "LUArm" beside "RUArm", "HandL" beside "HandR". "lowerback" has no partner.
     """
-    known = [(j, *side_and_stem(name)) for j, name in enumerate(motion.names)]
-    known.sort(key=lambda joint: "twist" in joint[2] or "roll" in joint[2])
-    words = stems.split("|")
-    for word in words:
-        for j, found_side, stem in known:
-            if found_side == side and word in stem:
-                return j
-    names = ", ".join(motion.names[:6])
-    raise BvhError(
-        f"no {f'{side} {words[0]}'.strip()} among the joints ({names}, ...); "
-        f"name it like {side.title()}{words[0].title()}"
-    )
+    return [(side, stem) for side, stem, _ in _sided(tuple(names))]
+
+
+@lru_cache(maxsize=16)
+def _sided(names):
+    """[(side, stem, index of the joint that has the other side's mark, or None)] of all joints."""
+    small = {name.lower(): j for j, name in enumerate(names)}
+    return [_with_partner(name.lower(), small) or (*side_and_stem(name), None) for name in names]
+
+
+def _with_partner(name, small):
+    """(side, stem, partner's index) of a name in small letters; None if no partner is found."""
+    for marks in SIDES:
+        for side, mark, other in (("left", *marks), ("right", *marks[::-1])):
+            at = -1
+            while (at := name.find(mark, at + 1)) >= 0:
+                before, after = name[:at], name[at + len(mark) :]
+                if before + other + after in small:
+                    stem = re.split("[:|]", f"{before} {after}")[-1]
+                    return side, _letters(stem), small[before + other + after]
+    return None
+
+
+def partners(motion):
+    """[J]: each joint's partner on the other side; itself in the middle, None if it has none."""
+    sided, joints, found = _sided(tuple(motion.names)), {}, []
+    for j, (side, stem, _) in enumerate(sided):
+        joints.setdefault((side, stem), []).append(j)
+    for j, (side, stem, partner) in enumerate(sided):
+        if side and partner is None:  # LHand and RightHand
+            alike = joints.get(("right" if side == "left" else "left", stem), [])
+            partner = alike[0] if len(alike) == 1 else None
+        found.append(partner if side else j)
+    return found
+
+
+def dummies(motion):
+    """Indices of joints such as "__Clavicle_L", which MakeHuman puts beside Clavicle_L [set]."""
+    names = set(motion.names)
+    return {
+        j for j, name in enumerate(motion.names) if name[:1] == "_" and name.lstrip("_") in names
+    }
+
+
+# ------------------------------------------------------------------------------------------------
+# Finding joints
+# ------------------------------------------------------------------------------------------------
+def first_joint(motion, side, stems):
+    """Index of the joint of `side` ("left", "right", "") whose stem holds one of `stems`.
+
+    `stems` are words with "|" between them. Of joints above each other it is the highest: the
+    wrist, not the hand on it or a finger. Of others it is the one with the most joints of that side
+    above it: ik_hand_l hangs on no arm. Then the shortest name, then the first in the file.
+    Joints that twist and dummies count only where there is no other. BvhError if there is none.
+    """
+    known = sides_and_stems(motion.names)
+    odd = dummies(motion)
+    fits = [j for j, (s, stem) in enumerate(known) if s == side and re.search(stems, stem)]
+    plain = [j for j in fits if j not in odd and not TWIST.search(known[j][1])]
+    fits = plain or fits
+    if not fits:
+        names, word = ", ".join(motion.names[:6]), stems.partition("|")[0]
+        raise BvhError(
+            f"no {f'{side} {word}'.strip()} among the joints ({names}, ...); "
+            f"name it like {side.title()}{word.title()}"
+        )
+
+    def order(j):
+        return -min(2, len(_limb_above(motion, j))), len(known[j][1]), j
+
+    return min((j for j in fits if not set(above(motion, j)) & set(fits)), key=order)
+
+
+def _limb_above(motion, j):
+    """The joints of j's side above it, from j to the trunk, without twist joints and dummies."""
+    known, odd = sides_and_stems(motion.names), dummies(motion)
+    return [
+        i
+        for i in above(motion, j)
+        if known[i][0] == known[j][0] and i not in odd and not TWIST.search(known[i][1])
+    ]
 
 
 def above(motion, j):
@@ -67,16 +148,64 @@ def above(motion, j):
     return path
 
 
+# Where the bones of a limb begin: the end, then the middle and the top, by words, the surer first.
+# "leg" is the shin in LeftUpLeg, LeftLeg; "shoulder" the collar bone in LeftShoulder, LeftArm
+WRIST, ANKLE, HEAD = "hand|wrist|手首", "foot|ankle|足首", "head|skull|頭"
+ELBOW = ("fore|elbow|low(er)?arm|armlow|loarm|(?<!de)farm|radi|ulna|ひじ|肘",)
+SHOULDER = ("arm(?!ature)|humer|shldr|腕", "shoulder")
+KNEE = ("knee|shin|calf|tibia|low(er)?leg|leglow|loleg|ひざ|膝", "^(?!.*(up|thigh|femur)).*leg")
+HIP = ("thigh|femur|up(per)?leg|legup|uleg", "hip")
+OF_TRUNK = re.compile("clav|collar|scapula|blade|pelvis|buttock|hipjoint")  # sided, above a limb
+
+
+def arm(motion, side):
+    """Indices of (shoulder, elbow, wrist); BvhError where there are not three joints."""
+    return _limb(motion, side, WRIST, ELBOW, SHOULDER)
+
+
+def leg(motion, side):
+    """Indices of (hip, knee, ankle); BvhError where there are not three joints."""
+    return _limb(motion, side, ANKLE, KNEE, HIP)
+
+
+def _limb(motion, side, ends, middles, tops):
+    """(top, middle, end) of a limb, whose bones may have several joints each.
+
+    A bone begins at the highest joint of its name. Where no name is known, upperarm01 and
+    upperarm02 are one bone, and else each joint begins one.
+    """
+    end = first_joint(motion, side, ends)
+    stems = [stem for _, stem in sides_and_stems(motion.names)]
+    path = [j for j in _limb_above(motion, end) if not OF_TRUNK.search(stems[j])]
+    if len(path) < 2:
+        raise BvhError(
+            f"the {side} limb that ends in {motion.names[end]!r} has fewer than three joints; "
+            "this is no skeleton of a human"
+        )
+    middle = _begin([stems[j] for j in path[:-1]], middles)
+    top = middle + 1 + _begin([stems[j] for j in path[middle + 1 :]], tops)
+    return path[top], path[middle], end
+
+
+def _begin(stems, words):
+    """Where in `stems`, from the end of a limb to the trunk, the lowest bone begins."""
+    for word in words:
+        if found := [n for n, stem in enumerate(stems) if re.search(word, stem)]:
+            return found[-1]
+    plain = [re.sub(r"\d", "", stem) for stem in stems]
+    return next((n for n, stem in enumerate(plain[1:]) if stem != plain[0]), len(stems) - 1)
+
+
 def hand_joints(motion):
-    """Indices of the (left, right) wrist: the first joint of a side called hand or wrist."""
-    return [first_joint(motion, side, "hand|wrist") for side in ("left", "right")]
+    """Indices of the (left, right) wrist."""
+    return [first_joint(motion, side, WRIST) for side in ("left", "right")]
 
 
 def has_feet(motion):
     """Is a joint of either side called a foot or an ankle? Upper bodies have none."""
     for side in ("left", "right"):
         with contextlib.suppress(BvhError):
-            return first_joint(motion, side, "foot|ankle") >= 0
+            return first_joint(motion, side, ANKLE) >= 0
     return False
 
 
@@ -91,10 +220,11 @@ def body_root(motion):
     the root than a third of the body's height, which no bone is (seen in the middle frame).
     Otherwise the root walks too, like Bip01 above its pelvis.
     """
-    try:
-        stems = "upleg|thigh|foot|ankle"
-        left, right = (first_joint(motion, side, stems) for side in ("left", "right"))
-    except BvhError:
+    for stems in (ANKLE, HIP[0]):
+        with contextlib.suppress(BvhError):
+            left, right = (first_joint(motion, side, stems) for side in ("left", "right"))
+            break
+    else:
         return 0
     hips = max(set(above(motion, left)) & set(above(motion, right)), default=0)
     n = len(motion) // 2
@@ -134,7 +264,7 @@ def choose_joints(motion, words):
     patterns = [word for word in words if word not in ("upper", "no-fingers")]
     sides = ("left", "right")
     legs = upper and has_feet(motion)  # an upper body is chosen whole
-    feet = [first_joint(motion, side, "foot|ankle") for side in sides] if legs else []
+    feet = [first_joint(motion, side, ANKLE) for side in sides] if legs else []
     hands = hand_joints(motion) if upper or no_fingers else []
     for pattern in patterns:
         if not fnmatch.filter(motion.names, pattern):
@@ -157,97 +287,6 @@ def choose_joints(motion, words):
 
 
 # ------------------------------------------------------------------------------------------------
-# Mirror image
-# ------------------------------------------------------------------------------------------------
-OTHER_SIDE = {"left": "right", "right": "left", "": ""}
-
-
-def mirror_pairs(motion):
-    """(pairs [J], axis): each joint's partner on the other side, or itself; the axis across.
-
-    Partners go by name. The axis, 0 to 2, goes by geometry: it is the one whose change of sign
-    best turns every bone into its partner's. Raises BvhError if a joint has no partner, or if the
-    bones of the two sides differ by more than a fifth of their length.
-    """
-    joints = {side_and_stem(name): j for j, name in enumerate(motion.names)}
-    pairs = []
-    for name in motion.names:
-        side, stem = side_and_stem(name)
-        if (OTHER_SIDE[side], stem) not in joints:
-            raise BvhError(
-                f"joint {name!r} has no partner on the other side, so the skeleton cannot be "
-                "mirrored; rename it, or leave --mirror out"
-            )
-        pairs.append(joints[OTHER_SIDE[side], stem])
-    pairs = np.array(pairs)  # [J]
-    one_to_one = sorted(pairs) == list(range(len(pairs)))
-    if not one_to_one or any(
-        pairs[parent] != motion.parents[partner]
-        for parent, partner in zip(motion.parents[1:], pairs[1:])
-    ):
-        raise BvhError(
-            "the two sides of the skeleton are not built alike, so it cannot be mirrored; "
-            "leave --mirror out"
-        )
-    return pairs, _axis_across(motion, pairs)
-
-
-def _axis_across(motion, pairs):
-    """The axis whose change of sign best turns every bone into its partner's: 0, 1 or 2."""
-    bones, partners = motion.offsets[1:], motion.offsets[pairs[1:]]  # [J - 1, 3] each
-    misfit = [np.linalg.norm(partners * _sign_at(axis) - bones) for axis in range(3)]
-    axis = int(np.argmin(misfit))
-    if misfit[axis] > 0.2 * np.linalg.norm(bones):
-        raise BvhError(
-            "the rest pose of the skeleton is not the same on both sides, so it cannot be "
-            "mirrored; export it in a T-pose, or leave --mirror out"
-        )
-    return axis
-
-
-def _sign_at(axis):
-    """[3]: -1.0 at this axis, 1.0 at the two others; the diagonal of S in mirror()."""
-    return np.where(np.arange(3) == axis, -1.0, 1.0)
-
-
-def mirror(motion):
-    """The mirror image, left for right: each joint stands where its partner did, with x negated.
-
-    R'_j = S R_pair(j) S, where S = diag(1, 1, 1) but -1 at the axis across the body. The root
-    rotates in the world, whose mirror is the plane x = 0: there the left S is diag(-1, 1, 1).
-    Bones are mirrored too: arms of different lengths change sides. Twice gives the original.
-    Raises BvhError as mirror_pairs does, and if the End Sites of the two sides differ.
-    """
-    pairs, axis = mirror_pairs(motion)
-    inside, world = _sign_at(axis), _sign_at(0)  # [3] each
-    left = np.where(np.arange(len(pairs))[:, None] == 0, world, inside)  # [J, 3]
-    return replace(
-        motion,
-        offsets=motion.offsets[pairs] * left,
-        end_sites=_mirrored_ends(motion, pairs, inside),
-        rotations=motion.rotations[:, pairs] * left[:, :, None] * inside,  # [F, J, 3, 3]
-        positions=motion.positions[:, pairs] * left,  # [F, J, 3]
-    )
-
-
-def _mirrored_ends(motion, pairs, inside):
-    """The End Sites, each with its name and its partner's offset, mirrored."""
-    ends = {}
-    for j, _, offset in motion.end_sites:
-        ends.setdefault(j, []).append(offset)
-    if any(len(ends.get(pairs[j], [])) != len(offsets) for j, offsets in ends.items()):
-        raise BvhError(
-            "the End Sites of the two sides are not alike, so the skeleton cannot be mirrored; "
-            "leave --mirror out"
-        )
-    mirrored = []
-    for j, name, _ in motion.end_sites:
-        offset = np.array(ends[pairs[j]].pop(0)) * inside
-        mirrored.append((j, name, tuple(offset.tolist())))
-    return mirrored
-
-
-# ------------------------------------------------------------------------------------------------
 # The joints that all humans share
 # ------------------------------------------------------------------------------------------------
 # fmt: off
@@ -263,12 +302,12 @@ COMMON_PARENTS = (-1, 0, 1, 2, 1, 4, 5, 0, 7, 8, 1, 10, 11, 0, 13, 14)
 def common_joints(motion):
     """Indices of the 16 joints of COMMON_BODY in any human skeleton; BvhError if one is missing.
 
-    Only wrists, ankles, head and neck are looked up by name, because programs agree on these. (Is
-    LeftShoulder the collar bone or the upper arm?) The others follow from the hierarchy: elbow and
-    shoulder above the wrist, the chest where the arms meet, the hips where the legs meet; without
-    a neck, the joint that carries the head.
+    Programs agree on the names of wrists, ankles, head and neck. (Is LeftShoulder the collar bone
+    or the upper arm?) The others follow from names and the hierarchy together: see _limb. The chest
+    is where the arms meet, the hips where the legs meet; without a neck, the joint that carries the
+    head.
     """
-    legs = [_limb(motion, side, "foot|ankle") for side in ("left", "right")]
+    legs = [leg(motion, side) for side in ("left", "right")]
     _, chest, neck, head, *arms = upper_joints(motion)
     hips = _meeting(motion, legs)
     return [hips, chest, neck, head, *arms[:3], *legs[0], *arms[3:], *legs[1]]
@@ -276,34 +315,31 @@ def common_joints(motion):
 
 def upper_joints(motion):
     """The same without the legs, as of an upper body: 10 indices. The first is the root's."""
-    arms = [_limb(motion, side, "hand|wrist") for side in ("left", "right")]
+    arms = [arm(motion, side) for side in ("left", "right")]
     chest = _meeting(motion, arms)
-    head = first_joint(motion, "", "head")
-    necks = (j for j in reversed(above(motion, head)) if "neck" in _stem(motion, j))
+    head, known = _head(motion, chest), sides_and_stems(motion.names)
+    necks = (j for j in reversed(above(motion, head)) if "neck" in known[j][1])
     neck = next(necks, int(motion.parents[head]))
     return [body_root(motion), chest, neck, head, *arms[0], *arms[1]]
 
 
-def _stem(motion, j):
-    return side_and_stem(motion.names[j])[1]
-
-
-def _limb(motion, side, stems):
-    """(shoulder, elbow, wrist) or (hip, knee, ankle), without joints that only twist the limb."""
-    end = first_joint(motion, side, stems)
-    path = [j for j in above(motion, end) if not re.search("roll|twist", _stem(motion, j))]
-    if len(path) < 3:
-        raise BvhError(
-            f"the {side} limb that ends in {motion.names[end]!r} has fewer than three joints; "
-            "this is no skeleton of a human"
-        )
-    return path[1], path[0], end
+def _head(motion, chest):
+    """Index of the head: by name, else the end of what goes up from the chest on neither side."""
+    with contextlib.suppress(BvhError):
+        return first_joint(motion, "", HEAD)
+    known, j = sides_and_stems(motion.names), chest
+    while True:
+        up = [i for i in np.flatnonzero(motion.parents == j) if not known[i][0]]
+        if len(up) != 1:
+            break
+        j = int(up[0])
+    return j if j != chest else first_joint(motion, "", f"{HEAD}|nose")
 
 
 def legs_of(motion):
     """((hip, knee, ankle) of the left leg, of the right leg); None where a leg or a bone lacks."""
     try:
-        legs = [_limb(motion, side, "foot|ankle") for side in ("left", "right")]
+        legs = [leg(motion, side) for side in ("left", "right")]
     except BvhError:
         return None
     p = replace(motion, rotations=motion.rotations[:1], positions=motion.positions[:1])

@@ -36,6 +36,7 @@ class Motion:
     frame_time: float  # seconds between frames
     rotations: np.ndarray  # [F, J, 3, 3] in the parent's frame
     positions: np.ndarray  # [F, J, 3] in the parent's frame
+    remarks: tuple = ()  # sentences: what was odd about the file
 
     def __len__(self):
         """Number of frames."""

@@ -6,7 +6,7 @@ two ways; then fit, which measures the training set, step by step; then what is 
 
 import numpy as np
 
-from body.joints import mirror_pairs
+from body.mirror import mirror_pairs
 from body.motion import BvhError, Motion, resample
 from body.rotations import exp_to_matrix, matrix_to_exp, mean_rotation, turn_about_y
 from body.size import height_of
@@ -320,7 +320,7 @@ def _facing_and_means(motions, forward, pairs, axis):
         facing += np.sin(heading).sum(), np.cos(heading).sum()
         total[0] += (turn_about_y(-heading) @ motion.rotations[:, 0]).sum(axis=0)
         total[1:] += motion.rotations[:, 1:].sum(axis=0)
-    if axis is not None:  # R' = S R S, as in joints.mirror
+    if axis is not None:  # R' = S R S, as in mirror.mirror
         inside, world = np.where(np.arange(3) == axis, -1, 1), np.array([-1, 1, 1])
         left = np.where(np.arange(J)[:, None] == 0, world, inside)  # [J, 3]
         total = total + total[pairs] * left[:, :, None] * inside

@@ -22,7 +22,7 @@ import torchaudio
 from beyond.augment import VERSIONS, versions
 from beyond.recipes import OURS
 from body.bvh import read_bvh, write_bvh
-from body.joints import mirror_pairs
+from body.mirror import mirror_pairs
 from body.motion import Motion
 from body.pose import PoseCodec
 from body.rotations import exp_to_matrix

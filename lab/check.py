@@ -14,9 +14,11 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from body.joints import body_root, hand_joints, mirror_pairs
+from body.joints import body_root, hand_joints
+from body.mirror import mirror_pairs
 from body.motion import BvhError, resample
 from body.size import hands_of, height_of
+from body.stretch import collapsed
 from recordings.audio import SAMPLE_RATE
 from recordings.level import loud_level
 from recordings.pairs import CorpusError, load_take, match_files, split_takes
@@ -142,7 +144,7 @@ def check_take(bvh, sound):
 
 def odd_in_motion(motion):
     """What is odd about a motion by itself: [sentences]."""
-    odd = []
+    odd = [*motion.remarks, *collapsed(motion)]
     x, y, z = extents(motion)
     if z > 1.5 * y and z > x:  # arms stretched to the sides make x large
         odd.append(

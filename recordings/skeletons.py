@@ -4,6 +4,7 @@ In reading order: sizes of a body; what is refused; the skeleton that most takes
 together, one take after the other (takes_of_one_skeleton).
 """
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from body.joints import has_feet
 from body.motion import BvhError
 from body.size import height_of
 from recordings.pairs import CorpusError, leave_out, load_take
-from tools import InputError
+from tools import InputError, shown
 
 
 def extents(motion):
@@ -117,6 +118,8 @@ def takes_of_one_skeleton(pairs, fps, skip=False, progress=True):
         except InputError as error:
             leave_out(error, skip)
             continue
+        for remark in motion.remarks:
+            tqdm.write(shown(f"{bvh}: {remark}"), file=sys.stderr)
         yield (bvh, sound), motion, waveform
     if size is None:
         raise CorpusError(

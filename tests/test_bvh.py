@@ -1,15 +1,19 @@
 """BVH files: compared with another reader, as real programs write them, damaged, and written."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import shared_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from three_corpora import body
 
-from body.bvh import is_a_name, read_bvh, read_skeleton, write_bvh
+from body.bvh import read_bvh, read_skeleton, write_bvh
+from body.hierarchy import is_a_name
 from body.motion import BvhError, rate_of
+from body.stretch import collapsed
 from tools import SHIPPED, written_beside
 
 SKELETON = """HIERARCHY
@@ -171,6 +175,57 @@ def test_position_channels_of_an_inner_joint_replace_its_offset(tmp_path):
     write_bvh(tmp_path / "again.bvh", motion)
     again = read_bvh(tmp_path / "again.bvh")
     assert np.allclose(again.joint_positions(), motion.joint_positions())
+
+
+@pytest.mark.parametrize("fps", [None, 20])
+@pytest.mark.parametrize("hips", ["changes", "places"])
+def test_positions_that_are_changes_are_added_to_the_offset(tmp_path, fps, hips):
+    """The body of ZEGGS has position channels everywhere; three.js would add its changes."""
+    places = body("zeggs", 1, frame_time="0.02")
+    changes = replace(places, positions=places.positions - places.offsets)
+    if hips == "places":
+        changes.positions[:, 0] = places.positions[:, 0]
+    changes.positions[:, 1] += [0, 0.3, 0]  # a bone that is stretched
+    places.positions[:, 1] += [0, 0.3, 0]
+    for name, motion in (("places", places), ("changes", changes)):
+        write_bvh(tmp_path / f"{name}.bvh", motion)
+    # A first pose of zeros, as some programs put it, is not what decides
+    text = (tmp_path / "places.bvh").read_text().replace("Frames: 50", "Frames: 51")
+    head, time, rows = text.partition("Frame Time: 0.02\n")
+    zeros = " ".join(["0"] * len(rows.split("\n", 1)[0].split())) + "\n"
+    (tmp_path / "zeros.bvh").write_text(head + time + zeros + rows)
+    expected, read = (read_bvh(tmp_path / f"{n}.bvh", fps) for n in ("places", "changes"))
+    assert "added to OFFSET" in read.remarks[0] and not expected.remarks
+    np.testing.assert_allclose(read.joint_positions(), expected.joint_positions(), atol=1e-4)
+    zeros = read_bvh(tmp_path / "zeros.bvh", fps)
+    assert not zeros.remarks and not collapsed(zeros)
+    write_bvh(tmp_path / "again.bvh", read)
+    again = read_bvh(tmp_path / "again.bvh")
+    assert not again.remarks, "what is written holds places"
+    np.testing.assert_allclose(again.positions, read.positions, atol=1e-5)
+
+
+def test_a_body_that_collapses_is_said_and_left_as_it_is(tmp_path):
+    """Half of the bones are 0 in the rows: no way to tell what is meant."""
+    motion = body("zeggs", 0.2)
+    assert collapsed(motion) == []
+    motion.positions[:, 1::2] = 0
+    write_bvh(tmp_path / "a.bvh", motion)
+    read = read_bvh(tmp_path / "a.bvh")
+    np.testing.assert_allclose(read.positions, motion.positions, atol=1e-5)
+    assert not read.remarks and "37 of 74 bones" in collapsed(read)[0]
+
+
+@pytest.mark.parametrize("fps", [None, 20])
+def test_one_whole_row_more_than_said_is_read_with_a_remark(tmp_path, fps):
+    whole = odd_file(tmp_path / "a.bvh", [[f"{n}.5"] * 12 for n in range(9)])
+    expected = read_bvh(whole, fps)
+    whole.write_text(whole.read_text().replace("Frames:\t9", "Frames:\t8"))
+    read = read_bvh(whole, fps)
+    assert np.array_equal(read.rotations, expected.rotations) and not expected.remarks
+    assert "one row more than 'Frames: 8' says" in read.remarks[0]
+    whole.write_text(whole.read_text().replace("Frames:\t8", "Frames:\t7"))
+    assert "7 frames of 12 channels" in error_of(whole), "two rows more are an error as before"
 
 
 def test_a_known_pose_stands_where_trigonometry_says(tmp_path):

@@ -20,10 +20,9 @@ from body.joints import (
     choose_joints,
     common_joints,
     hand_joints,
-    mirror,
-    mirror_pairs,
     side_and_stem,
 )
+from body.mirror import mirror, mirror_pairs
 from body.motion import BvhError, neighbours, resample
 from body.pose import PoseCodec
 from body.rotations import mean_rotation, turn_about_y
