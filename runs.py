@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import progress
 from checkpoints import read_run, restore_training
+from recordings.pairs import take_names
 from tools import CheckpointError, Parser, alone_in, one_line, shown
 
 CHECK_EVERY = 10  # steps between looks at the loss; each makes a GPU wait for all it was given
@@ -163,8 +164,8 @@ def move_earlier_away(folder, say=print):
     say(shown(f"what an earlier run left in {folder} is now in {before}{go_on}"))
 
 
-def summary(corpus, s):
-    """What is trained on, in a line or more."""
+def summary(corpus, s, held_out):
+    """What is trained on, and what is not, in a line or more. held_out: {part: pairs}."""
     text = (
         f"{len(corpus.poses)} takes, {corpus.seconds / 60:.1f} min, "
         f"{corpus.codec.pose_dim} pose features, {corpus.features.dim} speech features "
@@ -180,7 +181,17 @@ def summary(corpus, s):
         size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
         hourly = size / 1e6 / corpus.seconds * 3600
         text += f"\n{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {hourly:.0f} MB an hour"
-    return text
+    return f"{text}\n{names_held_out(held_out)}"
+
+
+def names_held_out(held_out, most=20):
+    """Which takes are held out, in one line; of more than `most` in a part the first."""
+    texts = []
+    for part in ("test", "valid"):
+        names = sorted(take_names(held_out[part]).values())
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        texts.append(f"{part}: {', '.join(names[:most]) or 'none'}{more}")
+    return shown(f"held out for {'; '.join(texts)}")
 
 
 def takes_of(corpus):

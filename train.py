@@ -177,7 +177,7 @@ def whole_run(run, network, loss_of):
             pairs["train"], features, joints=s.joints, mirror=s.mirror, skip=s.skip,
             scratch=out, cache=s.cache, versions=versions(recipe),
         ).to(team.device, s.window, hop=max(1, int(recipe.hop * s.window)))  # fmt: skip
-    say(runs.summary(corpus, s))
+    say(runs.summary(corpus, s, held_out))
     run.hold_out(held_out["valid"] or held_out["test"], corpus)
 
     torch.manual_seed(s.seed)

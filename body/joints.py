@@ -201,10 +201,12 @@ def hand_joints(motion):
     return [first_joint(motion, side, WRIST) for side in ("left", "right")]
 
 
-def hands_of(motion):
-    """Both wrists, left and right, seen from the body's root: [F, 2, 3] in body heights."""
-    p = motion.joint_positions()  # [F, J, 3]
-    return (p[:, hand_joints(motion)] - p[:, [body_root(motion)]]) / motion.body_height()
+def has_feet(motion):
+    """Is a joint of either side called a foot or an ankle? Upper bodies have none."""
+    for side in ("left", "right"):
+        with contextlib.suppress(BvhError):
+            return first_joint(motion, side, ANKLE) >= 0
+    return False
 
 
 # ------------------------------------------------------------------------------------------------
@@ -261,7 +263,8 @@ def choose_joints(motion, words):
     upper, no_fingers = "upper" in words, "no-fingers" in words
     patterns = [word for word in words if word not in ("upper", "no-fingers")]
     sides = ("left", "right")
-    feet = [first_joint(motion, side, ANKLE) for side in sides] if upper else []
+    legs = upper and has_feet(motion)  # an upper body is chosen whole
+    feet = [first_joint(motion, side, ANKLE) for side in sides] if legs else []
     hands = hand_joints(motion) if upper or no_fingers else []
     for pattern in patterns:
         if not fnmatch.filter(motion.names, pattern):
@@ -304,13 +307,20 @@ def common_joints(motion):
     is where the arms meet, the hips where the legs meet; without a neck, the joint that carries the
     head.
     """
-    sides = ("left", "right")
-    arms, legs = [arm(motion, side) for side in sides], [leg(motion, side) for side in sides]
-    chest, hips = _meeting(motion, arms), _meeting(motion, legs)
+    legs = [leg(motion, side) for side in ("left", "right")]
+    _, chest, neck, head, *arms = upper_joints(motion)
+    hips = _meeting(motion, legs)
+    return [hips, chest, neck, head, *arms[:3], *legs[0], *arms[3:], *legs[1]]
+
+
+def upper_joints(motion):
+    """The same without the legs, as of an upper body: 10 indices. The first is the root's."""
+    arms = [arm(motion, side) for side in ("left", "right")]
+    chest = _meeting(motion, arms)
     head, known = _head(motion, chest), sides_and_stems(motion.names)
     necks = (j for j in reversed(above(motion, head)) if "neck" in known[j][1])
     neck = next(necks, int(motion.parents[head]))
-    return [hips, chest, neck, head, *arms[0], *legs[0], *arms[1], *legs[1]]
+    return [body_root(motion), chest, neck, head, *arms[0], *arms[1]]
 
 
 def _head(motion, chest):
@@ -343,21 +353,3 @@ def _meeting(motion, limbs):
     """The lowest joint above both limbs."""
     left, right = (above(motion, limb[0]) for limb in limbs)
     return next(j for j in left if j in right)
-
-
-def common_body(motion):
-    """World positions of the 16 joints of COMMON_BODY, in one size for everybody: [F, 16, 3].
-
-    The unit is the length from ankle to head along the joints, averaged over the frames and both
-    legs. Unlike body_height() it does not change with raised arms or a crouch.
-    """
-    p = motion.joint_positions()[:, common_joints(motion)]  # [F, 16, 3]
-    bones = np.linalg.norm(p[:, 1:] - p[:, COMMON_PARENTS[1:]], axis=-1).mean(axis=0)  # [15]
-    bone = dict(zip(COMMON_BODY[1:], bones))
-    shins_and_thighs = sum(
-        bone[f"{side} {part}"] for side in ("left", "right") for part in ("knee", "ankle")
-    )
-    size = bone["chest"] + bone["neck"] + bone["head"] + shins_and_thighs / 2
-    if not size > 0:
-        raise BvhError("all joints of the body stand in one place; check the export")
-    return p / size

@@ -69,7 +69,10 @@ class Motion:
         return points, parents.astype(int)
 
     def body_height(self):
-        """Vertical extent of the body, averaged over the frames, in the file's unit."""
+        """Vertical extent of the body, averaged over the frames, in the file's unit.
+
+        body.size.height_of is that of any body, also of one without legs.
+        """
         y = self.points()[0][..., 1]  # [F, J + E]
         return float(np.mean(y.max(axis=1) - y.min(axis=1)))
 

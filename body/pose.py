@@ -9,6 +9,7 @@ import numpy as np
 from body.mirror import mirror_pairs
 from body.motion import BvhError, Motion, resample
 from body.rotations import exp_to_matrix, matrix_to_exp, mean_rotation, turn_about_y
+from body.size import height_of
 
 # A feature that moves less than this over the whole training set is called constant and dropped.
 # Both limits are below what motion capture resolves.
@@ -296,7 +297,7 @@ def _height_and_forward(motions, axis):
     """
     heights, up = [], np.zeros(3)
     for motion in motions:
-        heights.append(motion.body_height())
+        heights.append(height_of(motion))
         up += motion.rotations[:, 0, 1, :].sum(axis=0)
     across = np.arange(3) == axis  # [3]
     up[across] = 0  # the mirror images would cancel it

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from body.joints import hands_of
 from body.motion import BvhError
+from body.size import hands_of
 
 STROKE_SPEED = 0.25  # body heights a second (42 cm/s at 1.7 m): above retractions, below soft beats
 STROKE_GAP = 0.3  # seconds between the strokes of one hand; what is closer is one movement

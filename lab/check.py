@@ -17,6 +17,7 @@ from tqdm import tqdm
 from body.joints import body_root, hand_joints
 from body.mirror import mirror_pairs
 from body.motion import BvhError
+from body.size import height_of
 from lab.lag import NATURAL, evidence, verdict
 from recordings.audio import SAMPLE_RATE, file_blocks
 from recordings.level import loud_level
@@ -47,7 +48,7 @@ def find_jumps(motion):
     cosine = (np.einsum("fjab,fjab->fj", R[:-1], R[1:]) - 1) / 2  # [F - 1, J]
     turned = np.arccos(np.clip(cosine, -1, 1)).max(axis=1, initial=0)  # [F - 1], radians
     moved = np.linalg.norm(np.diff(p, axis=0), axis=-1).max(axis=1, initial=0)  # [F - 1]
-    moved = moved / max(motion.body_height(), 1e-9)
+    moved = moved / max(height_of(motion), 1e-9)
     turns = turned > np.radians(largest_turn(dt))
     moves = moved > max(0.05, FASTEST_MOVE * dt)
     return (np.flatnonzero(turns | moves) + 1) * dt

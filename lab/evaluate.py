@@ -25,6 +25,8 @@ Before them it prints all of lab/report.py: the model's mean and spread over thr
 sampler, and beside it the recorded motion (for Fréchet distances other recorded takes), the mean
 pose held still, and the recorded motion with another take's speech.
 
+What the takes cannot tell is left out with a line: lab/report.py says how much a score needs.
+
 On other corpora, and with --speech on single files, the question is whether strokes fall on energy
 onsets of the speech more often than on the same speech shifted by random times.
 
@@ -153,8 +155,8 @@ def print_table(scores):
             print(f"  {name:<28}{shown:>8}   {GOALS.get(name, '')}".rstrip())
 
 
-def print_report(table):
-    """lab.report's table, a row a metric. A dash: not defined."""
+def print_report(table, left_out):
+    """lab.report's table, a row a metric. A dash: not defined. left_out: {metric: why}."""
 
     def number(value):
         return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 100 else f"{value:.1f}"
@@ -164,7 +166,8 @@ def print_report(table):
         f"{'shuffled':>10}   goal or unit"
     )
     for name, row in table.items():
-        if name.endswith("_truth") or name == "style_error_average":  # they are columns here
+        column = name.endswith("_truth") or name == "style_error_average"
+        if column or name in left_out:
             continue
         spread = "" if np.isnan(row["spread"]) else f"± {number(row['spread'])}"
         known = not np.isnan(row["model"])
@@ -173,6 +176,9 @@ def print_report(table):
         shuffled = number(row.get("shuffled", np.nan))
         goal = GOALS.get(name, row["unit"])
         print(f"{name:<26}{model:<19}{beside}{shuffled:>10}   {goal}".rstrip())
+    for why in dict.fromkeys(left_out.values()):
+        names = ", ".join(name for name in left_out if left_out[name] == why)
+        print(f"left out: {names}: {why}")
 
 
 def finite(value):
@@ -248,7 +254,7 @@ def reference_for(args, fps):
     if not parts[args.part]:
         raise CorpusError(
             f"{folder}: has no takes held out for '{args.part}'; make a folder {args.part}/ in "
-            "it, or choose another --part"
+            "it, or name takes with --test ('*' for all), or choose another --part"
         )
     return corpus_reference(parts, args.part, fps, args.cache, args.skip)
 
@@ -286,7 +292,7 @@ def main(arguments=None):
         reference = reference_for(args, generator.codec.fps)
         scores, table = evaluate_fully(generator, reference, seeds, **settings)
         how = reference.how
-        print_report(table)
+        print_report(table, reference.left_out)
         print()
     if args.speech:
         scores["speech"] = evaluate_speech(generator, args.speech, seeds, **settings)

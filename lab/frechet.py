@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from body.joints import COMMON_BODY
+from body.size import UPPER
 from recordings.pairs import CorpusError
 from tools import written_beside
 
@@ -63,20 +64,28 @@ def gesture_distance(a, b, samples):
 # ------------------------------------------------------------------------------------------------
 # Windows and their features
 # ------------------------------------------------------------------------------------------------
-def windows(gestures):
+def windows(gestures, joints=None):
     """Windows of WINDOW seconds, one every HOP, of the joints seen from the hips -> [n, D].
 
-    gestures: a list of metrics.Gesture. D is 45 numbers a frame. Shorter takes give no window.
+    gestures: a list of metrics.Gesture. joints: places in COMMON_BODY; by default joints_seen, so
+    that D is 45 numbers a frame, or 27 without legs. Shorter takes give no window.
     """
+    joints = joints or joints_seen(gestures)
     fps = gestures[0].fps if gestures else 0
     frames, hop = (max(1, round(seconds * fps)) for seconds in (WINDOW, HOP))
     cut = [
-        g.own[start : start + frames, 1:].reshape(-1)  # [frames * 15 * 3]
+        g.own[start : start + frames, joints].reshape(-1)  # [frames * 15 * 3]
         for g in gestures
         for start in range(0, len(g.own) - frames + 1, hop)
     ]
-    size = frames * 3 * (len(COMMON_BODY) - 1)
+    size = frames * 3 * len(joints)
     return np.stack(cut).astype(np.float32) if cut else np.zeros((0, size), np.float32)
+
+
+def joints_seen(gestures):
+    """Places in COMMON_BODY of the joints that are looked at: 15, or 9 where legs are missing."""
+    upper = any(np.isnan(g.own).any() for g in gestures)
+    return UPPER[1:] if upper else list(range(1, len(COMMON_BODY)))
 
 
 class Autoencoder(torch.nn.Module):
@@ -108,13 +117,14 @@ class WindowFeatures:
     components: np.ndarray  # [D, 32 or fewer] the directions of largest variance
     autoencoder: Autoencoder
     code_scale: np.ndarray  # [32] deviations of the codes
+    joints: int  # that a window holds
 
     def raw(self, x):
         """Windows [n, D] -> projections [n, 32] on the principal components.
 
         In percent of the body length, root mean square per frame.
         """
-        frames = len(self.mean) / (3 * (len(COMMON_BODY) - 1))
+        frames = len(self.mean) / (3 * self.joints)
         return 100 / np.sqrt(frames) * (x - self.mean) @ self.components  # [n, 32]
 
     def code(self, x):
@@ -132,8 +142,8 @@ class WindowFeatures:
         return torch.from_numpy((x - self.mean) / self.scale)
 
 
-def fit_windows(x, cache=None, seed=0, passes=100):
-    """Training windows [n, D] -> WindowFeatures, or None for fewer than three windows.
+def fit_windows(x, cache=None, seed=0, passes=100, joints=15):
+    """Training windows [n, D] of `joints` -> WindowFeatures, or None for fewer than three windows.
 
     The autoencoder sees each window about `passes` times, which takes some seconds for 24 minutes
     of motion. On the puppet's test takes its error (root mean square) is then 0.4% of the body
@@ -162,7 +172,7 @@ def fit_windows(x, cache=None, seed=0, passes=100):
         if path:
             save_parameters(model, path)
     model.requires_grad_(False)
-    features = WindowFeatures(middle, scale, components, model, np.ones(DIMENSIONS))
+    features = WindowFeatures(middle, scale, components, model, np.ones(DIMENSIONS), joints)
     features.code_scale = np.maximum(features.code(x).std(axis=0), 1e-6)
     return features
 

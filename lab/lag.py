@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from body.joints import hands_of
 from body.motion import BvhError, resample
+from body.size import hands_of
 from recordings.audio import SAMPLE_RATE
 from recordings.level import loud_level
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from body.joints import COMMON_BODY, common_body
+from body.joints import COMMON_BODY, has_feet
 from body.rotations import turn_about_y
+from body.size import common_body
 from body.strokes import find_strokes
 from lab.puppet_scores import matches, mean
 from recordings.audio import SAMPLE_RATE
@@ -104,19 +105,20 @@ class Gesture:
     """What the metrics below need of one motion. Made once: forward kinematics takes time."""
 
     fps: float
-    places: np.ndarray  # [F, 16, 3] joints of COMMON_BODY in the world, in body lengths
-    own: np.ndarray  # [F, 16, 3] the same, seen from the hips, which then face +Z
+    places: np.ndarray  # [F, 16, 3] joints of COMMON_BODY in the world, in body lengths; NaN: legs
+    own: np.ndarray  # [F, 16, 3] the same, seen from the hips; the body then faces +Z
     strokes: np.ndarray  # [n] seconds
 
 
 def look_at(motion):
-    """Motion -> Gesture. BvhError where head, wrists or ankles are not found by name.
+    """Motion -> Gesture. BvhError where head or wrists are not found by name, or one foot alone.
 
     A body length goes from ankle to head. Facing +Z with Y up, the left hip is at +X of the right
-    one: that line says which way the body faces, in any skeleton.
+    one: that line says which way the body faces, in any skeleton. Without legs the shoulders' does.
     """
     places = common_body(motion)  # [F, 16, 3]
-    left, right = (COMMON_BODY.index(f"{side} hip") for side in ("left", "right"))
+    ends = "hip" if has_feet(motion) else "shoulder"
+    left, right = (COMMON_BODY.index(f"{side} {ends}") for side in ("left", "right"))
     across = places[:, left] - places[:, right]  # [F, 3]
     level = turn_about_y(-np.arctan2(-across[:, 2], across[:, 0]))  # [F, 3, 3]
     own = (places - places[:, :1]) @ np.swapaxes(level, 1, 2)  # [F, 16, 3]
@@ -234,7 +236,7 @@ def diversity(seeds):
         for x, y in zip(seeds[a], seeds[b]):
             n = min(len(x.own), len(y.own))
             distances.append(np.linalg.norm(x.own[:n] - y.own[:n], axis=-1))  # [n, 16]
-    return mean(distances)
+    return mean(distances)  # without those of legs that are not there
 
 
 def jerk(gesture):
@@ -253,12 +255,12 @@ def foot_sliding(gesture):
 
     0 is perfect. An ankle stands from one frame to the next if in both it is at most CONTACT above
     its own lowest height: the 5th percentile of the take, so that one bad frame does not set the
-    ground. It cannot see a body that floats, nor a floor that is not level.
+    ground. It cannot see a body that floats, nor a floor that is not level. None without legs.
     """
-    if len(gesture.places) < 2:
-        return np.zeros(0)
     ankles = [COMMON_BODY.index(f"{side} ankle") for side in ("left", "right")]
     feet = gesture.places[:, ankles]  # [F, 2, 3]
+    if len(feet) < 2 or np.isnan(feet).any():
+        return np.zeros(0)
     low = feet[..., 1] <= np.quantile(feet[..., 1], 0.05, axis=0) + CONTACT  # [F, 2]
     steps = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=-1)  # [F - 1, 2]
     return (steps * gesture.fps)[low[1:] & low[:-1]]

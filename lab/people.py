@@ -29,8 +29,9 @@ from pathlib import Path
 import numpy as np
 
 from body.bvh import read_bvh
-from body.joints import COMMON_BODY, common_joints
+from body.joints import COMMON_BODY
 from body.motion import resample
+from body.size import common_body
 from tools import InputError, Parser, run_script, written_beside
 
 FPS = 20  # frames a second at which all motions are compared
@@ -74,11 +75,11 @@ def seen_from_the_hips(motion):
 
     Axes: to the body's left, up along the trunk, to the front, of the mean pose; they don't turn
     with the body. `places` are seen from the hips. The size is that of a body of 1.7 m by its
-    arms, whatever the file's unit. Raises BvhError if a joint cannot be found by name.
+    arms, whatever the file's unit. Without feet the places of the legs are NaN, and the root stands
+    for the hips. Raises BvhError if a joint cannot be found by name.
     """
     motion = resample(motion, FPS)
-    p = motion.joint_positions()[:, common_joints(motion)]  # [F, 16, 3]
-    world = dict(zip(COMMON_BODY, np.moveaxis(p, 1, 0)))  # [F, 3] each
+    world = dict(zip(COMMON_BODY, np.moveaxis(common_body(motion), 1, 0)))  # [F, 3] each
     arms = np.mean([
         length(world[f"{side} {a}"] - world[f"{side} {b}"]).mean()
         for side in SIDES for a, b in (("shoulder", "elbow"), ("elbow", "wrist"))
@@ -172,7 +173,7 @@ def of_body(places, hips):
     knee = bend(*(places[f"left {joint}"] for joint in leg))  # [F]
     away = (hips - hips.mean(axis=0))[:, [0, 2]]  # [F, 2] level
     sway = 1000 * np.sqrt((away**2).sum(axis=1).mean())
-    legs = sway > 1  # mm: nobody stands so still, so legs were not recorded
+    legs = sway > 1 and not np.isnan(knee).any()  # mm: nobody stands so still without a recording
     return dict(
         shoulder_sd=100 * np.mean(rises),
         trunk_sd=wobble(places["neck"]),

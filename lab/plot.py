@@ -10,6 +10,7 @@ import numpy as np
 from body.joints import hand_joints, shown_points
 from body.motion import BvhError
 from body.pose import PoseCodec
+from body.size import height_of
 from body.strokes import strokes_of
 from lab.lag import falling_speed
 from recordings.audio import SAMPLE_RATE
@@ -54,7 +55,7 @@ def plot_take(path, bvh, sound, start=0.0, length=12.0, poses=12):
 def draw_poses(axis, motion, a, b, length, poses):
     """Bodies between frames a and b, from the front, each at its time along the axis."""
     points, parents = shown_points(motion)
-    points = points / motion.body_height()  # [F, points, 3]
+    points = points / height_of(motion)  # [F, points, 3]
     across = across_the_body(motion, points[a:b])
     wide = 0.2 * length  # seconds of the axis that are as long as a body height on the other one
     shown = np.linspace(a, b - 1, poses + 1).astype(int)[:-1] + (b - a) // (2 * poses)

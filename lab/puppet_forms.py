@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from body.joints import COMMON_BODY, above, common_body, hand_joints
+from body.joints import COMMON_BODY, above, hand_joints
 from body.rotations import turn_about_y
+from body.size import common_body
 from body.strokes import find_strokes
 
 ONE_HAND = 0.7  # a hand with this share of the path of both speaks alone

@@ -92,7 +92,8 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     puppet, whose takes say who speaks in which mood, a take like each that is judged. What is
     fitted is fitted on at most FITTED of the other training takes, two minutes of each, so that a
     corpus of days needs no more memory than a small one. Where there are too few takes for both,
-    the same do for both, and `how` says so.
+    the same do for both, and `how` says so. Where there are none, the mean pose is that of the
+    judged takes, and what compares with other takes is left out.
     """
     judged = parts[part]
     first = judged[0][0]
@@ -100,14 +101,13 @@ def corpus_reference(parts, part="test", fps=20, cache=CACHE, skip=False):
     train = [pair for pair in parts["train"] if pair not in judged]
     if not train:
         train = [pair for name in ("valid", "test") if name != part for pair in parts[name]]
-    if not train:
-        raise CorpusError(
-            f"{first}: there are no training takes beside it to compare with; "
-            "put the other takes of the corpus in the same folder"
-        )
     others = takes_like(judged, train, alike=bool(answers))
     rest = [pair for pair in train if pair not in others]
     fitted = spread(rest if len(train) >= 2 * len(others) else train, FITTED)
+    if not train:
+        line = "no other takes lie beside those that are judged: the mean pose is their own"
+        tqdm.write(line, file=sys.stderr)
+        fitted = spread(judged, FITTED)
     how = dict(fps=fps, like=truth[0], of=first, skip=skip)
     training, training_answers = read_training(fitted, "reading training takes", **how)
     if not training:

@@ -221,28 +221,54 @@ def split_takes(folder, pairs, test=()):
       1. those that `test` names: stems, or anna/take1 where several share one; * and ? are allowed
       2. those in a folder named test
       3. those that the authors of Trinity, ZEGGS or BEAT hold out
-      4. a tenth of the takes, at least one of three
+      4. about a tenth of the takes, at least one of three
     The valid takes are those in a folder named valid. If there are no folders named valid or test,
-    they are another tenth. The tenths go by a hash of the take's path below `folder`, so a take
-    stays where it is when others are added. A name in `test` that fits no take: CorpusError.
+    they are about another tenth, at least one of six. The tenths go by a hash of the take's path
+    below `folder`: see tenth_of. A name in `test` that fits no take: CorpusError.
     """
     in_folder = {pair: part_of_folder(folder, pair) for pair in pairs}
     folders = set(in_folder.values()) != {"train"}
-    hashes = {pair: path_hash(folder, pair) for pair in pairs}
-    by_hash = len(pairs) >= 3 and not folders
     named = takes_named(folder, pairs, test)
-    authors = authors_test({stem_of(bvh) for bvh, _ in pairs})
+    authors = set() if folders else authors_test({stem_of(bvh) for bvh, _ in pairs})
+    if test:
+        held_out = named
+    elif authors:
+        held_out = {pair for pair in pairs if stem_of(pair[0]) in authors}
+    else:
+        held_out = {pair for pair in pairs if in_folder[pair] == "test"}
+    valid = {pair for pair in pairs if in_folder[pair] == "valid"} - held_out
+    if len(pairs) >= 3 and not folders:
+        hashes = {pair: path_hash(folder, pair) for pair in pairs}
+        if not held_out:
+            held_out = tenth_of(hashes, TEST_DIGITS, len(pairs), at_least=1)
+        rest = {pair: h for pair, h in hashes.items() if pair not in held_out}
+        valid = tenth_of(rest, VALID_DIGITS, len(pairs), at_least=1 if len(pairs) >= 6 else 0)
     split = {"train": [], "valid": [], "test": []}
     for pair in pairs:
-        tenth = {0: "test", 1: "valid"}.get(hashes[pair] % 10, "train")
-        part = tenth if by_hash else in_folder[pair]
-        if test or (authors and not folders):  # then the hash chooses the valid takes alone
-            held_out = pair in named if test else stem_of(pair[0]) in authors
-            part = "test" if held_out else "train" if part == "test" else part
+        part = "test" if pair in held_out else "valid" if pair in valid else "train"
         split[part].append(pair)
-    if by_hash:
-        fill_empty_parts(split, hashes, chosen_by_name=bool(test or authors))
     return split
+
+
+# Last digits of a hash: a take whose digit is the first is in that tenth. Where those are too few,
+# takes with the next digits follow. The two orders meet in the middle
+TEST_DIGITS, VALID_DIGITS = (0, 9, 8, 7, 6, 5, 4, 3, 2, 1), (1, 2, 3, 4, 5, 6, 7, 8, 9, 0)
+
+
+def tenth_of(hashes, digits, count, at_least):
+    """About a tenth of `count` takes, out of {take: hash} -> a set that leaves at least one.
+
+    Each take whose hash ends in digits[0] is in it, as long as these are 2/3 to 4/3 of a tenth;
+    what is more or fewer is left out or added by the order of the hashes. To hold out a tenth to
+    the take would be plainer, but takes would change their part more often when others are added,
+    and a test take that was trained on flatters the model. With 6 to 200 takes added one by one,
+    earlier takes change their part 22 times, in a tenth to the take 67 times.
+    """
+    order = sorted(hashes, key=lambda take: (digits.index(hashes[take] % 10), hashes[take]))
+    natural = sum(h % 10 == digits[0] for h in hashes.values())
+    fewest = max(at_least, round(count / 15))
+    size = min(max(natural, fewest), max(1, round(count / 7.5)), len(hashes) - 1)
+    return set(order[: max(size, 0)])
 
 
 def part_of_folder(folder, pair):
@@ -291,22 +317,6 @@ def authors_test(stems):
         if beat:
             speakers.setdefault(beat[1], []).append(stem)
     return test | {min(takes, key=name_hash) for takes in speakers.values() if len(takes) > 1}
-
-
-def fill_empty_parts(split, hashes, chosen_by_name):
-    """Among few takes the tenths may leave train or test empty: move one there, in place."""
-
-    def give(part, takes):
-        one = sorted(takes, key=hashes.get)[:1]
-        for others in split.values():
-            others[:] = [pair for pair in others if pair not in one]
-        split[part] += one
-
-    if not split["train"]:
-        # A test take is moved only where the hash chose it, and never the last one
-        give("train", split["valid"] or ([] if chosen_by_name else split["test"][:-1]))
-    if not split["test"]:
-        give("test", split["train"] if len(split["train"]) > 1 else split["valid"])
 
 
 # ------------------------------------------------------------------------------------------------

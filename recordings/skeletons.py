@@ -10,7 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from body.bvh import read_skeleton
+from body.joints import has_feet
 from body.motion import BvhError
+from body.size import height_of
 from recordings.pairs import CorpusError, leave_out, load_take
 from recordings.remarks import say_once
 from tools import InputError
@@ -59,6 +61,8 @@ def refuse_other_unit(bvh, motion, size, bones=None):
             "bring all takes to one unit"
         )
     largest = float(extents(motion).max())
+    if not has_feet(motion):  # an upper body's extents depend on where its hands are
+        largest = height_of(motion)
     if largest < 1e-6:
         raise CorpusError(f"{bvh}: all joints stand in one place; check the export")
     if size and not 0.5 < largest / size[1] < 2:

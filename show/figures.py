@@ -22,6 +22,7 @@ import numpy as np
 
 from body.joints import hand_joints, shown_points, side_and_stem
 from body.motion import BvhError
+from body.size import height_of
 from body.strokes import find_strokes
 from recordings.audio import SAMPLE_RATE
 from tools import written_beside
@@ -101,7 +102,7 @@ def stand(motion):
     """
     points, parents = shown_points(motion)  # [F, P, 3], [P]
     names = list(motion.names) + [motion.names[j] for j, _, _ in motion.end_sites]
-    points = points / max(motion.body_height(), 1e-9)
+    points = points / max(height_of(motion), 1e-9)
     across = _across(points[len(points) // 2], names)
     front = np.cross(across, [0, 1, 0])
     points = points @ np.stack([across, [0, 1, 0], front], axis=1)  # [F, P, 3]
@@ -326,7 +327,7 @@ def _draw_hands(axes, motion, frames):
     except BvhError:  # no joint is named like a hand
         return
     fps = 1 / motion.frame_time
-    wrists = motion.joint_positions()[:, hands] / max(motion.body_height(), 1e-9)  # [F, 2, 3]
+    wrists = motion.joint_positions()[:, hands] / max(height_of(motion), 1e-9)  # [F, 2, 3]
     for wrist, side, colour in zip(wrists.swapaxes(0, 1), ("left", "right"), (LEFT, RIGHT)):
         speed = np.zeros(frames)
         if len(motion) > 1:

@@ -14,6 +14,7 @@ import soundfile
 
 from body.joints import shown_points, side_and_stem
 from body.motion import rate_of
+from body.size import height_of
 from recordings.audio import SAMPLE_RATE
 from tools import written_beside
 
@@ -28,7 +29,7 @@ def player_page(title, motions, waveform=None, strokes=None):
     """
     first, strokes, bodies = next(iter(motions.values())), strokes or {}, []
     for label, motion in motions.items():
-        height = (first if _same_skeleton(motion, first) else motion).body_height()
+        height = height_of(first if _same_skeleton(motion, first) else motion)
         bodies.append(_body_data(label, motion, height, strokes.get(label, ())))
     audio = None
     if waveform is not None:

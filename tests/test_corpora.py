@@ -18,7 +18,6 @@ from body.bvh import read_bvh, write_bvh
 from body.joints import (
     COMMON_BODY,
     choose_joints,
-    common_body,
     common_joints,
     hand_joints,
     side_and_stem,
@@ -27,6 +26,7 @@ from body.mirror import mirror, mirror_pairs
 from body.motion import BvhError, neighbours, resample
 from body.pose import PoseCodec
 from body.rotations import mean_rotation, turn_about_y
+from body.size import common_body
 from recordings.pairs import find_pairs
 
 

@@ -131,13 +131,17 @@ def test_other_truth_is_a_take_like_each_and_what_is_fitted_is_neither(tmp_path)
     assert not how["other_truth_was_fitted_on"]
 
 
-def test_takes_that_are_judged_are_not_fitted_on_and_without_others_there_is_an_error(tiny_corpus):
+def test_takes_that_are_judged_are_fitted_on_only_where_there_are_no_others(tiny_corpus, capsys):
     parts = find_pairs(tiny_corpus)
     alone = reference.corpus_reference(parts | dict(train=parts["test"]), cache=None).how
     assert alone["fitted_on"] == [parts["valid"][0][0].stem], "the judged takes are not training's"
     nobody = dict(train=[], valid=[], test=parts["test"])
-    with pytest.raises(ValueError, match="no training takes beside it"):
-        reference.corpus_reference(nobody, cache=None)
+    assert "no other takes" not in capsys.readouterr().err
+    single = reference.corpus_reference(nobody, cache=None)
+    assert "the mean pose is their own" in capsys.readouterr().err
+    assert single.how["fitted_on"] == [parts["test"][0][0].stem] and not single.how["other_truth"]
+    assert set(single.left_out) >= {"fgd_raw", "fgd_code"}
+    assert single.columns["truth"]["beat_f1"] > 0.5 and single.columns["mean_pose"]["beat_f1"] == 0
 
 
 # ---- printing ------------------------------------------------------------------------------------
@@ -148,7 +152,7 @@ def test_what_is_not_defined_is_a_dash_and_none_in_json(capsys):
         rest_error=row | dict(mean_pose=123.456),
         beat_f1_truth=row,
     )
-    evaluate.print_report(table)
+    evaluate.print_report(table, {})
     shown = capsys.readouterr().out.splitlines()
     assert shown[1].split() == ["fgd_raw", "not", "defined", "0.900", "-", "-", "things"]
     assert shown[2].startswith("rest_error                    0.500 ± 0.100      0.900")
@@ -302,6 +306,24 @@ def test_a_model_is_judged_on_another_corpus_by_the_joints_that_both_have(zeggs,
     done = call(evaluate, "--checkpoint", zeggs[1], *options)
     assert done.returncode == 0, done.stderr
     assert "fgd_raw" in done.stdout and "nan" not in done.stdout
+
+
+def test_a_corpus_of_upper_bodies_is_learnt_and_scored_but_for_its_feet(zeggs, tmp_path):
+    for n, name in enumerate(ZEGGS):
+        write_take(tmp_path / "upper", name, "zeggs", seed=n, legs=False)
+    data = ["--data", tmp_path / "upper", "--steps", 2]
+    upper = [*data, "--joints", "upper", "--out", tmp_path / "run", *TINY]
+    train.main([str(word) for word in upper])
+    # a model with legs is judged on bodies without, and the other way round
+    for model, folder in ((tmp_path / "run" / "model.pt", data[1]), (zeggs[1], data[1]),
+                          (tmp_path / "run" / "model.pt", zeggs[0])):  # fmt: skip
+        options = ["--data", folder, "--steps", 2, "--cache", tmp_path / "cache"]
+        done = call(evaluate, "--checkpoint", model, *options)
+        assert done.returncode == 0 and "nan" not in done.stdout, done.stderr
+        rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:9])
+        assert "not" not in rows["hand_jerk"] and "not" not in rows["diversity"]
+        feet = "left out: foot_sliding: no joint is called a foot or an ankle" in done.stdout
+        assert feet == (folder == data[1])
 
 
 def test_a_skeleton_without_a_hand_by_name_cannot_be_scored(zeggs, tmp_path):

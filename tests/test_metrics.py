@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from body.bvh import read_bvh
-from body.joints import COMMON_BODY, hands_of
+from body.joints import COMMON_BODY
 from body.motion import BvhError
 from body.rotations import turn_about_y
+from body.size import hands_of
 from lab import metrics
+from lab.frechet import windows
 from lab.metrics import Gesture
 
 FPS = 20
@@ -232,10 +234,17 @@ def test_a_gesture_faces_the_same_way_in_every_frame(take):
     assert in_front.mean() > 0.5, "hands gesture in front"
 
 
-def test_a_body_without_feet_is_refused_by_their_name(take):
-    nameless = replace(take, names=[name.replace("Foot", "Paw") for name in take.names])
+def test_of_a_body_without_feet_all_but_its_feet_is_seen(take):
+    names = [name.replace("Foot", "Paw") for name in take.names]
+    seen, nameless = metrics.look_at(take), metrics.look_at(replace(take, names=names))
+    assert len(metrics.foot_sliding(seen)) and len(metrics.foot_sliding(nameless)) == 0
+    assert windows([nameless]).shape[1] == 40 * 9 * 3, "9 joints seen from the hips, for 2 s"
+    assert np.isfinite(windows([nameless])).all()
+    assert np.allclose(metrics.range_of_motion(nameless), metrics.range_of_motion(seen), atol=5)
+    assert np.isfinite(metrics.diversity([[seen], [nameless]]))
+    one_foot = [name.replace("LeftFoot", "Paw") for name in take.names]
     with pytest.raises(BvhError, match="left foot"):
-        metrics.look_at(nameless)
+        metrics.look_at(replace(take, names=one_foot))
 
 
 def test_hands_are_seen_from_the_hips(take):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import SHARED, assert_one_error_line, call, shared_files
+from three_corpora import body, without_legs
 
 from body.bvh import read_bvh
 from body.rotations import turn_about_y
@@ -211,3 +212,12 @@ def test_the_table_marks_what_is_outside_and_counts_what_is_within(tiny_corpus, 
 @pytest.mark.parametrize("words,said", [("talk.bvh", "not LABEL=GLOB"), ("a=no/*.bvh", "no such")])
 def test_what_cannot_be_used_gets_one_line(words, said):
     assert_one_error_line(call(people, words), said)
+
+
+def test_of_an_upper_body_all_but_its_legs_is_measured():
+    whole, upper = (people.statistics(m) for m in (body("zeggs"), without_legs(body("zeggs"))))
+    for name, value in whole.items():
+        if name in ("hips_sway", "knee_mean"):
+            assert np.isnan(upper[name]) and not np.isnan(value)
+        else:
+            assert upper[name] == pytest.approx(value, nan_ok=True), name

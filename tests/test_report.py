@@ -35,7 +35,10 @@ def reference(parts):
     (train, _, said), (more, sounds, their_answers) = parts["train"], parts["valid"]
     truth, waveforms, answers = parts["test"]
     judged = truth + more, waveforms + sounds, answers + their_answers
-    return fit_reference(train, more, their_answers, *judged, train_answers=said)
+    with pytest.MonkeyPatch.context() as patch:  # the takes are too short for most
+        patch.setattr(lab_report, "WINDOWS_NEEDED", 2)
+        patch.setattr(lab_report, "SECONDS_NEEDED", 1)
+        return fit_reference(train, more, their_answers, *judged, train_answers=said)
 
 
 # ---- one set of motions ------------------------------------------------------------------------
@@ -130,3 +133,30 @@ def test_extreme_cases_are_not_defined_and_do_not_crash(reference, sound):
     table = report([[cut(short, n)] for n in (1, 2, 30)], alone)
     for name in ("fgd_raw", "beat_f1_share", "rest_error", "hand_share_error", "shrug_hits"):
         assert np.isnan(table[name]["model"]), name
+
+
+# ---- how much a score needs ---------------------------------------------------------------------
+def test_what_too_little_cannot_tell_is_left_out_with_the_reason(parts):
+    """Of 12 s neither a Fréchet distance nor a lag is computed, also where a caller asks for it."""
+    (train, _, said), (more, _, theirs) = parts["train"], parts["valid"]
+    truth, waveforms, answers = parts["test"]
+    short = fit_reference(train, more, theirs, truth, waveforms, answers, None, said)
+    assert set(short.left_out) == {
+        "fgd_raw", "fgd_code", "speech_hand_correlation", "speech_hand_lag",
+    }  # fmt: skip
+    table = report([truth] * 3, short)
+    for name, why in short.left_out.items():
+        values = [table[name][column] for column in ("model", "truth", "mean_pose")]
+        assert np.isnan(values).all(), name
+        assert "12 s" in why or "50 windows" in why
+    assert short.features is None, "nor is an autoencoder trained for it"
+    assert table["beat_f1"]["model"] > 0.5
+
+
+def test_windows_and_seconds_that_are_enough_are_enough():
+    seen = [standing(1000)]  # 50 s
+    assert lab_report.not_told(seen, FPS, 50, 50) == {}
+    assert set(lab_report.not_told(seen, FPS, 50, 49)) == {"fgd_raw", "fgd_code"}
+    assert set(lab_report.not_told(seen, FPS, 49, 50)) == {"fgd_raw", "fgd_code"}
+    less = lab_report.not_told([standing(999)], FPS, 50, 50)
+    assert set(less) == {"speech_hand_correlation", "speech_hand_lag"}

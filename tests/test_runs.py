@@ -6,6 +6,7 @@ Runs that are stopped and go on are in test_train.py.
 import math
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,3 +159,13 @@ def test_a_run_that_is_killed_at_a_picture_draws_it_when_it_goes_on(
     for state in (one, two):
         del state["training"]["settings"]["out"]
     assert same(one, two)
+
+
+def test_held_out_takes_are_named_in_one_line():
+    def pairs(*names):
+        return [(Path(f"c/{name}.bvh"), Path(f"c/{name}.wav")) for name in names]
+
+    line = runs.names_held_out(dict(test=pairs("b", "anna/1", "ben/1"), valid=[]))
+    assert line == "held out for test: anna/1, b, ben/1; valid: none"
+    many = runs.names_held_out(dict(test=[], valid=pairs(*"abcde")), most=2)
+    assert many == "held out for test: none; valid: a, b and 3 more"

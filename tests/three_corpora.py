@@ -1,5 +1,7 @@
 """Takes as ZEGGS, BEAT and Trinity have them: their joints, channels, rates and names, in small."""
 
+from dataclasses import replace
+
 import numpy as np
 import soundfile
 
@@ -122,12 +124,36 @@ def body(corpus, seconds=4.0, seed=0, size=1.0, frame_time=None, still=("End", "
     return Motion(names, parents, offsets, channels, ends, float(time), rotations, positions)
 
 
-def write_take(folder, stem, corpus, seconds=4.0, sound=None, **more):
+LEGS = ("upleg", "leg", "foot", "toe", "thigh", "calf")
+
+
+def without_legs(motion):
+    """The same body without all that hangs below the hips."""
+    kept, names = [], motion.names
+    for j, parent in enumerate(motion.parents):
+        if (parent < 0 or parent in kept) and not side_and_stem(names[j])[1].startswith(LEGS):
+            kept.append(j)
+    parents = [kept.index(p) if p >= 0 else -1 for p in motion.parents[kept]]
+    ends = [(kept.index(j), name, place) for j, name, place in motion.end_sites if j in kept]
+    return replace(
+        motion,
+        names=[names[j] for j in kept],
+        parents=np.array(parents),
+        offsets=motion.offsets[kept],
+        channels=[motion.channels[j] for j in kept],
+        end_sites=ends,
+        rotations=motion.rotations[:, kept],
+        positions=motion.positions[:, kept],
+    )
+
+
+def write_take(folder, stem, corpus, seconds=4.0, sound=None, legs=True, **more):
     """A pair in `folder`; the sound goes to the folder `sound` if given."""
     sound = sound or folder
     folder.mkdir(parents=True, exist_ok=True)
     sound.mkdir(parents=True, exist_ok=True)
-    write_bvh(folder / f"{stem}.bvh", body(corpus, seconds, **more))
+    motion = body(corpus, seconds, **more)
+    write_bvh(folder / f"{stem}.bvh", motion if legs else without_legs(motion))
     rate = CORPORA[corpus][4]
     t = np.arange(int(seconds * rate)) / rate
     rng = np.random.default_rng(more.get("seed", 0))
