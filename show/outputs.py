@@ -1,6 +1,8 @@
 """What sample.py writes for a recording: STEM.bvh, STEM.html, STEM.png; and what it says."""
 
 from body.bvh import write_bvh
+from body.feet import plant
+from body.motion import in_unit, smoothly
 from body.strokes import strokes_of
 from recordings.audio import SAMPLE_RATE
 from recordings.level import STRETCH, loud_level
@@ -31,9 +33,10 @@ def free_stem(path, taken, out, beside_speech=False):
     return stem
 
 
-def write_outputs(out, stem, motions, waveform):
+def write_outputs(out, stem, motions, waveform, fps=None, unit=None):
     """motions {label: Motion}: a BVH each, one page with all, a picture of the first.
 
+    fps, unit ("m" or "cm"): of the BVH, where they are not to be the model's.
     -> a sentence that says what was written, for the terminal.
     """
     strokes = {label: strokes_of(motion) for label, motion in motions.items()}
@@ -41,7 +44,8 @@ def write_outputs(out, stem, motions, waveform):
     for label, motion in motions.items():
         own = f"{stem}-{label.replace(' ', '')}" if len(motions) > 1 else stem
         files.append(out / f"{own}.bvh")
-        write_bvh(files[-1], motion)
+        written = as_asked(motion, fps, unit)
+        write_bvh(files[-1], written)
     page, picture = out / f"{stem}.html", out / f"{stem}.png"
     write_page(page, stem, motions, waveform, strokes)
     motion = next(iter(motions.values()))
@@ -49,7 +53,14 @@ def write_outputs(out, stem, motions, waveform):
     counts = ", ".join(str(len(times)) for times in strokes.values())
     names = ", ".join(map(str, [*files, page, picture]))
     remark = few_strokes(strokes.values(), waveform)
-    return f"{len(motion)} frames, {counts} strokes -> {names}{remark}"
+    return f"{len(written)} frames, {counts} strokes -> {names}{remark}"
+
+
+def as_asked(motion, fps, unit):
+    """The motion at this frame rate and in this unit; None: as it is."""
+    # Between two frames a foot that stands would move a little: it is held again
+    motion = plant(smoothly(motion, fps)) if fps else motion
+    return in_unit(motion, unit) if unit else motion
 
 
 def few_strokes(strokes, waveform):

@@ -1,12 +1,14 @@
-"""Our BVH on other programs' stages: Blender (or its package bpy), and three.js under node.
+"""What other programs get: the frame rate and unit asked for, and a body that stands right.
 
-Each is asked where it puts the joints. Skipped, with the reason, where the program is not there:
+Blender (or its package bpy) and three.js under node are asked where they put the joints. These
+tests are skipped, with the reason, where the program is not there:
     pip install bpy          some 400 MB; or a `blender` on the PATH
     npm install three        in any folder above this one, or NODE_PATH names its node_modules
 """
 
 import importlib.util
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -16,10 +18,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
+from conftest import ROOT, assert_one_error_line, call
 
+import sample
 from body.bvh import read_bvh, write_bvh
+from body.feet import plant
+from body.motion import Motion, in_unit, resample, smoothly
+from body.rotations import exp_to_matrix
 from recordings import puppet
+from show.outputs import as_asked
 
 SECONDS = 9.0  # 270 frames at 30 a second: more than Blender's 250
 
@@ -30,6 +37,79 @@ def take(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a stage")
     puppet.write_corpus(folder, train=1, valid=0, test=0, seconds=SECONDS, seed=3)
     return next(folder.rglob("*.bvh")), next(folder.rglob("*.wav"))
+
+
+# ------------------------------------------------------------------------------------------------
+# Another frame rate, another unit
+# ------------------------------------------------------------------------------------------------
+def turning(frames, fps):
+    """A root that turns faster and faster about one axis and falls: angle t², height 1 - 3 t²."""
+    t = np.arange(frames) / fps
+    axis = np.array([2.0, 1.0, -2.0]) / 3
+    rotations = exp_to_matrix(t[:, None, None] ** 2 * axis)  # [F, 1, 3, 3]
+    positions = np.stack([0 * t, 1 - 3 * t**2, 2 * t], axis=1)[:, None]
+    channels = [("Xposition", "Yposition", "Zposition", "Zrotation", "Xrotation", "Yrotation")]
+    names, offsets, ends = ["Hips"], np.zeros((1, 3)), [(0, "", (0.0, 1.0, 0.0))]
+    return Motion(names, np.array([-1]), offsets, channels, ends, 1 / fps, rotations, positions)
+
+
+@pytest.mark.parametrize("fps", [24, 30, 60, 20])
+def test_a_finer_motion_follows_the_curve_and_lasts_as_long(fps):
+    made, true = smoothly(turning(40, 20), fps), turning(2 * fps, fps)
+    assert len(made) == len(true) and made.frame_time == true.frame_time
+    # The cubic is exact where speed grows evenly; the outermost frames lack a neighbour
+    inside = slice(math.ceil(fps / 20), math.floor(38 / 20 * fps))
+    np.testing.assert_allclose(made.positions[inside], true.positions[inside], atol=1e-9)
+    np.testing.assert_allclose(made.rotations[inside], true.rotations[inside], atol=1e-9)
+    np.testing.assert_allclose(made.rotations[-1], turning(40, 20).rotations[-1], atol=0.02)
+
+
+def test_between_the_frames_of_speech_no_hand_jerks_and_no_foot_slides(take):
+    motion = plant(resample(read_bvh(take[0]), 20))
+    fine, straight = as_asked(motion, 60, None), resample(motion, 60)
+    hand, foot = (motion.names.index(name) for name in ("RightHand", "RightFoot"))
+
+    def roughness(motion):
+        """Root mean square of the hand's acceleration, m/s²."""
+        p = motion.joint_positions()[:, hand] / 100
+        return np.sqrt((np.diff(p, 2, axis=0) ** 2).sum(axis=1).mean()) / motion.frame_time**2
+
+    assert roughness(fine) < 1.35 * roughness(motion) < roughness(straight)
+    p, coarse = fine.joint_positions()[:, foot], motion.joint_positions()[:, foot]
+    still = np.linalg.norm(np.diff(coarse, axis=0), axis=1) < 1e-6  # [F - 1]
+    assert still.mean() > 0.3
+    moved = np.linalg.norm(np.diff(p, axis=0), axis=1)[:-2].reshape(-1, 3)  # cm, in each 20th
+    assert moved[still[: len(moved)]].max() < 1e-6
+
+
+@pytest.mark.parametrize("unit, factor", [("m", 0.01), ("cm", 1.0)])
+@pytest.mark.parametrize("recorded", [0.01, 1.0, 10.0])
+def test_a_unit_is_that_unit_whatever_the_recordings_had(take, unit, factor, recorded):
+    motion = read_bvh(take[0])  # cm
+    expected = factor * motion.points()[0]
+    motion.offsets, motion.positions = recorded * motion.offsets, recorded * motion.positions
+    ends = [(j, name, tuple(recorded * x for x in end)) for j, name, end in motion.end_sites]
+    motion.end_sites = ends
+    np.testing.assert_allclose(in_unit(motion, unit).points()[0], expected, atol=1e-9)
+
+
+def test_sample_writes_the_rate_and_the_unit_that_are_asked_for(take, tmp_path):
+    wav = tmp_path / "a.wav"
+    sound, rate = soundfile.read(take[1])
+    soundfile.write(wav, sound[: 2 * rate + 700], rate)
+    options = ["--steps", 2, "--fps", 24, "--unit", "m", "--out", tmp_path]
+    done = call(sample, wav, *options)
+    assert done.returncode == 0, done.stderr
+    motion = read_bvh(tmp_path / "a.bvh")
+    assert motion.frame_time == pytest.approx(1 / 24) and 1.3 < motion.body_height() < 2.2
+    assert len(motion) >= 24 * (2 + 700 / rate) and f"{len(motion)} frames" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["--fps", "0"], ["--fps", "nan"], ["--unit", "ft"], ["--stream", "--fps", "30"]]
+)
+def test_rates_and_units_that_cannot_be_get_one_line(options):
+    assert_one_error_line(call(sample, "a.wav", *options), options[-2])
 
 
 # ------------------------------------------------------------------------------------------------
