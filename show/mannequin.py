@@ -1,0 +1,604 @@
+"""One well-proportioned body for every skeleton: its parts, for the page, films and pictures.
+
+Skeletons differ in their joints. So a body is dressed: where its points are is up to the motion,
+how it looks is up to the tables below.
+
+    motion -> dress -> Dressed: points [F, P, 3] and Parts -> surface: a mesh of each part
+
+A Part is a skin over rings (ellipses) in a row. The middle of a ring is a weighted sum of points,
+so the parts are found once, and each frame only moves them. player.html does what surface() does.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from body.joints import above, body_root, shown_points, side_and_stem
+
+# ------------------------------------------------------------------------------------------------
+# Proportions. All numbers are shares of the body's height
+# ------------------------------------------------------------------------------------------------
+# Radii along a limb: (way from its upper joint to its lower one, radius)
+UPPER_ARM = ((0, 0.037), (0.2, 0.036), (0.55, 0.030), (1, 0.0245))
+FOREARM = ((0, 0.0245), (0.22, 0.0265), (0.65, 0.021), (1, 0.0165))
+THIGH = ((0, 0.052), (0.2, 0.053), (0.6, 0.044), (1, 0.0325))
+SHIN = ((0, 0.0325), (0.28, 0.0345), (0.7, 0.024), (1, 0.0205))
+NECK = 0.033
+FINGER, THUMB = (0.0075, 0.0055), (0.0088, 0.0066)  # radii at the root, at the tip
+PLAIN = 0.02  # a bone of a skeleton whose joints nobody knows
+
+# The trunk: (way from the hips to the shoulders, half width, half depth). A half width is a share
+# of the height and a share of the distance between the joints there: studios put hips and
+# shoulders in different places.
+TRUNK = (
+    (-0.20, (0.022, 0.30), 0.040),
+    (-0.10, (0.034, 0.90), 0.060),
+    (0.10, (0.036, 0.98), 0.064),
+    (0.30, (0.050, 0.50), 0.056),
+    (0.48, (0.050, 0.32), 0.056),
+    (0.72, (0.050, 0.46), 0.066),
+    (0.92, (0.040, 0.60), 0.058),
+    (1.04, (0.024, 0.50), 0.044),
+    (1.12, (0.030, 0.10), 0.034),
+)
+SHORTS = 0.30  # below this way, the trunk is the pelvis
+
+# The head, seen from its joint at the top of the neck: (up, front, half width, half depth)
+HEAD = (
+    (-0.041, 0.034, 0.013, 0.014),
+    (-0.034, 0.029, 0.023, 0.026),
+    (-0.018, 0.022, 0.0325, 0.038),
+    (0.002, 0.017, 0.0395, 0.047),
+    (0.024, 0.013, 0.0440, 0.053),
+    (0.046, 0.010, 0.0455, 0.056),
+    (0.068, 0.008, 0.0425, 0.053),
+    (0.084, 0.007, 0.0335, 0.042),
+    (0.093, 0.006, 0.0205, 0.026),
+)
+# Small parts of the face, each a rod: (colour, radii, (to its left, up, front) of both ends).
+# Those that are not in the middle are drawn on both sides.
+FACE = (
+    ("head", (0.0045, 0.0085), (0, 0.034, 0.062), (0, 0.009, 0.072)),  # nose
+    ("eye", (0.0072, 0.0068), (0.0150, 0.030, 0.0585), (0.0225, 0.030, 0.0560)),
+    ("dark", (0.0050, 0.0050), (0.0183, 0.030, 0.0612), (0.0187, 0.030, 0.0622)),  # iris
+    ("dark", (0.0022, 0.0016), (0.0095, 0.0435, 0.0655), (0.0270, 0.0430, 0.0580)),  # brow
+    ("lips", (0.0024, 0.0024), (-0.0110, -0.0185, 0.0570), (0.0110, -0.0185, 0.0570)),
+    ("head", (0.0060, 0.0075), (0.0430, 0.006, 0.006), (0.0450, 0.030, 0.000)),  # ear
+)
+
+# A hand without fingers: (along, to the thumb, radius) of the ends of each finger, and a palm
+PALM = 0.055  # from the wrist to the knuckles
+MITTEN = (
+    ((0.050, 0.018), (0.100, 0.018)),
+    ((0.053, 0.006), (0.108, 0.006)),
+    ((0.051, -0.006), (0.103, -0.007)),
+    ((0.047, -0.017), (0.088, -0.019)),
+)
+MITTEN_THUMB = ((0.018, 0.016), (0.040, 0.034), (0.062, 0.037))
+
+# A shoe: (way from the ankle to the ball of the foot, half width, top above the sole)
+SHOE = ((-0.40, 0.013, 0.026), (-0.24, 0.019, 0.046), (0.0, 0.021, 0.054), (0.45, 0.0225, 0.044),
+        (1.0, 0.0255, 0.030))  # fmt: skip
+SOLE = 0.012  # from the lowest joint of a foot down to its sole
+STAND = 0.20  # a body without legs: from its hips to the floor
+
+
+# ------------------------------------------------------------------------------------------------
+# What a dressed body is
+# ------------------------------------------------------------------------------------------------
+@dataclass
+class Part:
+    """A skin over rings, each (middle, across, wide, deep).
+
+    middle, across: lists of (point, weight). `across` is a direction, from right to left; None for
+    a round ring. wide, deep: half of the ring's size across, and square to that and to the row of
+    rings; in body heights. sides: corners of a ring.
+    """
+
+    colour: str  # left, right, trunk, pelvis, head, eye, dark, lips, stand
+    sides: int
+    rings: list
+
+
+@dataclass
+class Dressed:
+    """A motion, ready to be drawn."""
+
+    points: np.ndarray  # [F, P, 3] in body heights: joints, End Sites, then points of our own
+    parents: np.ndarray  # [P]; -1 for the root and for the foot of a stand
+    names: list  # [P]; "" for what is no joint
+    height: float  # the body's, in the motion's unit
+    parts: list  # of Part
+    across: tuple  # (left, right) points of the hips, or of the shoulders; () if there are none
+    wrists: list  # [left, right] points, or None
+    head: int  # point, or -1
+
+
+# ------------------------------------------------------------------------------------------------
+# Anatomy: which joint is what
+# ------------------------------------------------------------------------------------------------
+@dataclass
+class Anatomy:
+    """Joints of a body by what they are; -1, None or empty for what the skeleton lacks."""
+
+    arms: list  # [left, right]: joints from the shoulder to the wrist, or None
+    legs: list  # [left, right]: joints from the hip to the ankle, or None
+    shoulders: list  # [left, right], or []
+    hips: list  # [left, right], or []
+    chest: int  # where the arms meet
+    pelvis: int  # where the legs meet; without legs the body's root
+    spine: list  # from the chest down, without the pelvis
+    head: int
+
+
+def find_anatomy(motion):
+    """Which joint is which, by names and by what hangs on what -> Anatomy."""
+    # "LeftShoulder" is the collar bone in some skeletons. In others it is the joint of the upper
+    # arm, and there is no "LeftArm". So these words are tried in turn, on the way up from the end.
+    arm_tops = (r"(?<!fore)(?<!lower)arm", "shoulder|shldr")
+    leg_tops = ("up(per)?leg|thigh", "hip")
+    arms = [_limb(motion, side, ("wrist", "hand"), arm_tops) for side in ("left", "right")]
+    legs = [_limb(motion, side, ("ankle", "foot"), leg_tops) for side in ("left", "right")]
+    shoulders = [arm[0] for arm in arms if arm] if all(arms) else []
+    hips = [leg[0] for leg in legs if leg] if all(legs) else []
+    pelvis = _meeting(motion, hips) if hips else body_root(motion)
+    chest = _meeting(motion, shoulders) if shoulders else -1
+    spine = [chest, *above(motion, chest)] if shoulders else []
+    spine = spine[: spine.index(pelvis)] if pelvis in spine else []
+    heads = (j for j, name in enumerate(motion.names) if "head" in name.lower())
+    return Anatomy(arms, legs, shoulders, hips, chest, pelvis, spine, next(heads, -1))
+
+
+def _limb(motion, side, ends, tops):
+    """Joints of a limb from its top to its end; None if the names do not tell."""
+    known = [side_and_stem(name) for name in motion.names]
+    for word in ends:
+        for end, (found_side, stem) in enumerate(known):
+            path = above(motion, end)
+            if found_side != side or word not in stem or re.search("roll|twist", stem):
+                continue
+            for top in tops:
+                found = [n for n, j in enumerate(path)
+                         if known[j][0] == side and re.search(top, known[j][1])]  # fmt: skip
+                if found:
+                    return [*reversed(path[: found[-1] + 1]), end]
+    return None
+
+
+def _meeting(motion, pair):
+    """The lowest joint above both."""
+    first, second = (above(motion, j) for j in pair)
+    return next((j for j in first if j in second), 0)
+
+
+def stature(motion, anatomy=None):
+    """The height of the body in the motion's unit, from its bones.
+
+    Raised hands or a crouch change nothing. Ankle to hip and hips to head are 0.86 of a height;
+    an arm without its hand is 0.33 of it. Without either, it is what the points reach.
+    """
+    anatomy = anatomy or find_anatomy(motion)
+    bones = np.linalg.norm(motion.positions[len(motion) // 2], axis=-1)  # [J]
+    legs = [bones[leg[1:]].sum() for leg in anatomy.legs if leg]
+    arms = [bones[arm[1:]].sum() for arm in anatomy.arms if arm]
+    path = [anatomy.head, *above(motion, anatomy.head)] if anatomy.head >= 0 else []
+    if legs and anatomy.pelvis in path:
+        height = (np.mean(legs) + bones[path[: path.index(anatomy.pelvis)]].sum()) / 0.86
+    else:
+        height = np.mean(arms) / 0.33 if arms else motion.body_height()
+    return float(height) if height > 0 else 1.0
+
+
+# ------------------------------------------------------------------------------------------------
+# Directions: rotations say where a head or a foot points, once we know how it is built
+# ------------------------------------------------------------------------------------------------
+class Directions:
+    """Where up and front are, in the frames of the joints."""
+
+    def __init__(self, motion, anatomy):
+        self.R, self.p = motion.world()
+        sides = anatomy.shoulders or anatomy.hips
+        self.rest = None
+        if not sides:
+            return
+        left, right = sides
+        across = (self.p[:, left] - self.p[:, right]) * [1, 0, 1]  # [F, 3]
+        self.up = np.broadcast_to([0.0, 1.0, 0.0], across.shape)
+        self.front = np.cross(_unit(across), self.up)  # [F, 3]
+        rest = motion.positions[len(motion) // 2].copy()
+        for j, parent in enumerate(motion.parents):
+            rest[j] = rest[parent] + rest[j] if parent >= 0 else 0
+        top = anatomy.head if anatomy.head >= 0 else anatomy.chest
+        self.places = rest  # [J, 3] of the rest pose
+        self.rest = _axes(rest[top] - rest[anatomy.pelvis], None, rest[left] - rest[right])
+
+    def usual(self, j, worlds, frames=slice(None)):
+        """A direction of the world [F, 3], as joint j sees it on average: [3]."""
+        return _unit(np.einsum("fab,fa->b", self.R[frames, j], worlds[frames]))
+
+    def axes(self, j):
+        """(left, up, front) [3, 3] of the body, in the frame of joint j.
+
+        They are the rest pose's, unless that is no upright pose, or unless the joint is far from
+        it for the whole motion: then upright and to the front is what it is on average.
+        """
+        usual = _axes(self.usual(j, self.up), self.usual(j, self.front))
+        fits = self.rest is not None and np.min(np.sum(self.rest * usual, axis=1)) > 0.85
+        return self.rest if fits else usual
+
+
+def _unit(vectors):
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _axes(up, front=None, left=None):
+    """(left, up, front) [3, 3], square to each other, from up and one of the others."""
+    up = _unit(up)
+    left = np.cross(up, front) if left is None else left - up * (left @ up)
+    left = _unit(left)
+    return np.stack([left, up, np.cross(left, up)])
+
+
+# ------------------------------------------------------------------------------------------------
+# Sums of points
+# ------------------------------------------------------------------------------------------------
+def at(point):
+    """One point, as a sum."""
+    return [(point, 1.0)]
+
+
+def total(*terms):
+    """The sum of (sum of points, factor) terms."""
+    weights = {}
+    for one, factor in terms:
+        for point, weight in one:
+            weights[point] = weights.get(point, 0.0) + factor * weight
+    return [(point, weight) for point, weight in weights.items() if weight]
+
+
+def between(a, b, way):
+    """The sum of points that is `way` of the way from sum a to sum b."""
+    return total((a, 1 - way), (b, way))
+
+
+def mean(points):
+    return [(point, 1 / len(points)) for point in points]
+
+
+# ------------------------------------------------------------------------------------------------
+# Dressing
+# ------------------------------------------------------------------------------------------------
+def dress(motion):
+    """Motion -> Dressed."""
+    tailor = _Tailor(motion)
+    a = tailor.anatomy
+    if a.shoulders:
+        tailor.trunk()
+    for side, arm, leg in zip(("left", "right"), a.arms, a.legs):
+        if arm:
+            tailor.limb(side, arm, UPPER_ARM, FOREARM)
+            tailor.hand(side, arm[-1])
+        if leg:
+            tailor.limb(side, leg, THIGH, SHIN)
+            tailor.foot(side, leg[-1])
+    if a.head >= 0 and a.shoulders:
+        tailor.head()
+    if not a.shoulders:
+        tailor.plain_bones()
+    return tailor.dressed()
+
+
+class _Tailor:
+    """Makes the parts of one body."""
+
+    def __init__(self, motion):
+        self.motion, self.anatomy = motion, find_anatomy(motion)
+        self.height = stature(motion, self.anatomy)
+        self.directions = Directions(motion, self.anatomy)
+        self.ends = list(motion.end_sites)
+        self.parts, self.stand = [], None
+        self.parents = [*motion.parents, *(j for j, _, _ in self.ends)]
+        local = motion.positions[len(motion) // 2]  # [J, 3]
+        ends = [offset for _, _, offset in self.ends]
+        self.bones = np.concatenate([local, np.reshape(ends, (-1, 3))]) / self.height  # [J + E, 3]
+        self.lengths = np.linalg.norm(self.bones, axis=1)
+
+    def point(self, joint, offset):
+        """A new point that is carried by a joint, `offset` [3] body heights away in its frame."""
+        self.ends.append((joint, "", tuple(np.asarray(offset, dtype=float) * self.height)))
+        return len(self.motion.names) + len(self.ends) - 1
+
+    def frame(self, joint, axes):
+        """Three points around a joint -> a function (left, up, front) -> sum of points."""
+        points = [self.point(joint, 0.1 * axis) for axis in axes]
+
+        def place(*coordinates):
+            ways = [10 * one for one in coordinates]
+            return total((at(joint), 1 - sum(ways)), *zip(map(at, points), ways))
+
+        return place
+
+    def rod(self, colour, middles, radii, sides=8, across=None, deep=None):
+        """A part through these sums of points; `radii` across, and `deep` where that differs."""
+        rings = [(m, across, *radius) for m, *radius in zip(middles, radii, deep or radii)]
+        self.parts.append(Part(colour, sides, rings))
+
+    def below(self, joint):
+        """Chains of points that hang on a joint, each down to a tip."""
+        chains = []
+        for p, parent in enumerate(self.parents):
+            if p in self.parents or parent < 0:
+                continue
+            chain = [p]
+            while chain[0] >= 0 and chain[0] != joint:
+                chain.insert(0, self.parents[chain[0]])
+            if chain[0] == joint:
+                chains.append(chain[1:])
+        return [chain for chain in chains if chain]
+
+    # ---- limbs --------------------------------------------------------------------------------
+    def limb(self, side, joints, upper, lower):
+        """A rod for each bone; the elbow or knee is the joint nearest to the middle."""
+        ways = np.cumsum([0, *self.lengths[joints[1:]]])
+        bend = ways[np.argmin(np.abs(ways - ways[-1] / 2))] if len(joints) > 2 else ways[-1] / 2
+        bend = max(bend, 1e-6)
+        rest = max(ways[-1] - bend, 1e-6)
+        knots = [(way * bend, radius) for way, radius in upper]
+        knots += [(bend + way * rest, radius) for way, radius in lower[1:]]
+        knot_ways, knot_radii = zip(*knots)
+        for a, b, start, stop in zip(joints, joints[1:], ways, ways[1:]):
+            if stop - start < 1e-4:
+                continue
+            inside = [way for way in knot_ways if start + 0.005 < way < stop - 0.005]
+            stops = [start, *inside, stop]
+            middles = [between(at(a), at(b), (s - start) / (stop - start)) for s in stops]
+            self.rod(side, middles, np.interp(stops, knot_ways, knot_radii), sides=14)
+
+    # ---- hands --------------------------------------------------------------------------------
+    def hand(self, side, wrist):
+        """A palm and fingers, those of the rig or else of our own."""
+        chains = []
+        for chain in self.below(wrist):
+            # What is still at the wrist are bones of the palm, or twists of the forearm
+            way = np.cumsum(self.lengths[chain])
+            near = 0.012 if self._is_thumb(chain) else 0.03
+            chain = [p for p, far in zip(chain, way) if far > near]
+            if len(chain) > 1 and self.lengths[chain[1:]].sum() > 0.01:
+                chains.append(chain)
+        fingers = [chain for chain in chains if not self._is_thumb(chain)]
+        if len(fingers) < 2:
+            return self._mitten(side, wrist)
+        for chain in chains:
+            base, tip = THUMB if self._is_thumb(chain) else FINGER
+            ways = np.cumsum([0, *self.lengths[chain[1:]]])
+            radii = base + (tip - base) * ways / ways[-1]
+            self.rod(side, [at(p) for p in chain], radii, sides=8)
+        self._palm(side, wrist, chains, fingers)
+
+    def _is_thumb(self, chain):
+        names = self.motion.names
+        return any(p < len(names) and "thumb" in names[p].lower() for p in chain)
+
+    def _palm(self, side, wrist, chains, fingers):
+        """From the wrist to the knuckles, as wide as these are apart; and the ball of the thumb."""
+        places = self._places(wrist)
+        knuckles = [chain[0] for chain in fingers]
+        thumbs = [chain[0] for chain in chains if chain not in fingers]
+        apart = [[np.linalg.norm(places[a] - places[b]) for b in knuckles] for a in knuckles]
+        first, last = np.unravel_index(np.argmax(apart), (len(knuckles), len(knuckles)))
+        wide = np.max(apart) / 2 + FINGER[0]
+        across = [(knuckles[first], 1.0), (knuckles[last], -1.0)]
+        end = mean([knuckles[first], knuckles[last]])
+        middles = [between(at(wrist), end, way) for way in (0.0, 0.35, 0.75, 1.0)]
+        widths = [FOREARM[-1][1], 0.5 * (wide + FOREARM[-1][1]), wide, wide]
+        self.rod(side, middles, widths, 12, across, (0.0145, 0.0130, 0.0115, FINGER[0]))
+        for thumb in thumbs:
+            root = between(at(wrist), end, 0.25)
+            self.rod(side, [root, at(thumb)], (0.0125, THUMB[0]), sides=8)
+
+    def _places(self, joint):
+        """Where the points below a joint are in the rest pose, seen from it: {point: [3]}."""
+        places = {joint: np.zeros(3)}
+        for chain in self.below(joint):
+            for p in chain:
+                places[p] = places[self.parents[p]] + self.bones[p]
+        return places
+
+    def _mitten(self, side, wrist):
+        """A hand of our own. In a rest pose thumbs point to the front, or upwards."""
+        _, up, front = self.directions.axes(wrist)
+        along = self.bones[wrist]
+        if far := [chain[-1] for chain in self.below(wrist) if not self._is_thumb(chain)]:
+            places = self._places(wrist)
+            end = max((places[p] for p in far), key=np.linalg.norm)
+            along = end if np.linalg.norm(end) > 0.03 else along
+        along = _unit(along)
+        thumb = front if abs(front @ along) < 0.7 else up
+        thumb = _unit(thumb - (thumb @ along) * along)
+        frame = self.frame(wrist, np.stack([thumb, np.cross(along, thumb), along]))
+
+        def place(far, to_thumb):
+            return frame(to_thumb, 0, far)
+
+        across = total((place(0, 0.01), 1), (place(0, 0), -1))
+        middles = [at(wrist), place(0.02, 0.002), place(0.04, 0.001), place(PALM, 0)]
+        self.rod(side, middles, (0.0165, 0.021, 0.0245, 0.0235), 12, across,
+                 (0.0145, 0.0130, 0.0115, 0.0080))  # fmt: skip
+        for (far, to_thumb), tip in MITTEN:
+            self.rod(side, [place(far, to_thumb), place(*tip)], FINGER)
+        self.rod(side, [place(*one) for one in MITTEN_THUMB], (0.0115, *THUMB))
+
+    # ---- feet ---------------------------------------------------------------------------------
+    def foot(self, side, ankle):
+        """A shoe. Its sole is flat on the floor where the ankle is low."""
+        d = self.directions
+        height = d.p[:, ankle, 1]
+        low = height <= np.median(height)
+        up = d.usual(ankle, d.up, low) if d.rest is not None else np.array([0.0, 1.0, 0.0])
+        toes = [p for chain in self.below(ankle) for p in chain]
+        places = self._places(ankle)
+        far = [p for p in toes if np.linalg.norm(_off(places[p], up)) > 0.03]
+        if far:
+            ahead = _off(places[far[0]], up)
+        elif d.rest is not None:
+            ahead = d.axes(ankle)[2]
+        else:
+            return
+        axes = _axes(up, front=_off(ahead, up))
+        frame = self.frame(ankle, axes)
+        ball = min(np.linalg.norm(ahead), 0.11) if far else 0.075
+        lowest = min([0.0, *(places[p] @ up for p in toes)])
+        sole = max(lowest, -0.075) - SOLE
+        across = total((frame(0.01, 0, 0), 1), (frame(0, 0, 0), -1))
+        middles = [frame(0, sole + top / 2, way * ball) for way, _, top in SHOE]
+        place = axes.T @ [0, sole + 0.0085, ball + 0.035]
+        middles.append(self._tip(ankle, far, place) or frame(0, sole + 0.0085, ball + 0.035))
+        widths = [wide for _, wide, _ in SHOE] + [0.018]
+        deep = [top / 2 for *_, top in SHOE] + [0.0085]
+        self.rod(side, middles, widths, 12, across, deep)
+
+    def _tip(self, ankle, far, place):
+        """The end of the toes, `place` [3] seen from the ankle, on the toe joint; None without."""
+        if not far or far[0] >= len(self.motion.names):
+            return None
+        R, toe = self.directions.R, far[0]
+        turn = np.einsum("fba,fbc->ac", R[:, toe], R[:, ankle])  # on average, times F
+        way = place - self._places(ankle)[toe]
+        return at(self.point(toe, _unit(turn @ way) * np.linalg.norm(way)))
+
+    # ---- trunk, neck and head -----------------------------------------------------------------
+    def trunk(self):
+        """Chest and pelvis: one skin from the legs to the neck, which the spine bends."""
+        a = self.anatomy
+        chest, shoulders = mean(a.shoulders), self._apart(a.shoulders)
+        hips, wide = (mean(a.hips), self._apart(a.hips)) if a.hips else self._no_hips(chest)
+        middle = between(hips, chest, 0.5)
+        if a.spine:
+            middle = between(middle, mean(a.spine), 0.5)
+
+        def centre(u):  # a curve through hips and chest, drawn to the middle
+            ends = total((hips, (1 - u) ** 2), (chest, u**2))
+            return total((ends, 1), (middle, 2 * u * (1 - u)))
+
+        across = total((at(a.shoulders[0]), 1 / shoulders), (at(a.shoulders[1]), -1 / shoulders))
+        low = across
+        if a.hips:
+            low = total((at(a.hips[0]), 1 / wide), (at(a.hips[1]), -1 / wide))
+        rings = []
+        for u, (fixed, share), deep in TRUNK:
+            twist = min(max((u - 0.1) / 0.8, 0), 1)
+            apart = wide + (shoulders - wide) * twist
+            rings.append((centre(u), between(low, across, twist), fixed + share * apart, deep))
+        cut = next(n for n, (u, *_) in enumerate(TRUNK) if u >= SHORTS)
+        self.parts.append(Part("pelvis", 20, rings[: cut + 1]))
+        self.parts.append(Part("trunk", 20, rings[cut:]))
+        for side in range(2):  # from the neck to the shoulders
+            inside = between(chest, at(a.shoulders[side]), 0.35)
+            self.rod("trunk", [inside, at(a.shoulders[side])], (0.037, 0.0365), sides=12)
+
+    def _apart(self, pair):
+        places = self.directions.places
+        return max(np.linalg.norm(places[pair[0]] - places[pair[1]]) / self.height / 2, 0.03)
+
+    def _no_hips(self, chest):
+        """Hips for a body without legs, as far below the chest as they usually are; and a stand."""
+        root = self.anatomy.pelvis
+        places, shoulders = self.directions.places, self.anatomy.shoulders
+        long = np.linalg.norm(places[shoulders].mean(axis=0) - places[root]) / self.height
+        hips = between(at(root), chest, -max(0, 0.28 - long) / max(long, 0.05))
+        self.stand = hips
+        return hips, 0.05
+
+    def head(self):
+        """Neck, head, nose, eyes, brows, mouth and ears."""
+        a = self.anatomy
+        frame = self.frame(a.head, self.directions.axes(a.head))
+        start = between(mean(a.shoulders), at(a.head), 0.1)
+        end = total((frame(0, 0.01, 0.004), 1))
+        self.rod("head", [start, end], (NECK + 0.002, NECK - 0.002), sides=14)
+        across = total((frame(0.01, 0, 0), 1), (frame(0, 0, 0), -1))
+        rings = [(frame(0, up, ahead), across, wide, deep) for up, ahead, wide, deep in HEAD]
+        self.parts.append(Part("head", 20, rings))
+        for colour, radii, *ends in FACE:
+            for sign in (1, -1):
+                if sign < 0 and ends[0][0] <= 0:
+                    continue  # in the middle of the face
+                places = [frame(sign * left, up, ahead) for left, up, ahead in ends]
+                self.rod(colour, places, radii)
+
+    def plain_bones(self):
+        """What nobody knows: a rod for each bone that is not in a limb."""
+        known = {p for limb in (*self.anatomy.arms, *self.anatomy.legs) if limb for p in limb[1:]}
+        for p, parent in enumerate(self.parents):
+            name = self.motion.names[p if p < len(self.motion.names) else parent]
+            # A root on the ground: no bone of a body is that long
+            long = len(self.parents) > 2 and parent == 0 and self.lengths[p] > 0.35
+            if parent >= 0 and p not in known and self.lengths[p] > 1e-4 and not long:
+                side = side_and_stem(name)[0] or "trunk"
+                self.rod(side, [at(parent), at(p)], (PLAIN, PLAIN), sides=10)
+
+    def dressed(self):
+        """The points of all that was made -> Dressed."""
+        a, joints = self.anatomy, len(self.motion.names)
+        points, parents = shown_points(replace(self.motion, end_sites=self.ends))
+        points = points / self.height  # [F, P, 3]
+        names = [*self.motion.names, *[""] * (points.shape[1] - joints)]
+        if self.stand:
+            points, parents = self._on_a_stand(points, parents)
+            names.append("")
+        across, wrists = tuple(a.shoulders or a.hips), [arm and arm[-1] for arm in a.arms]
+        return Dressed(points, parents, names, self.height, self.parts, across, wrists, a.head)
+
+    def _on_a_stand(self, points, parents):
+        """A pole from the hips to a foot on the floor, which does not move."""
+        hips = sum(weight * points[:, p] for p, weight in self.stand)  # [F, 3]
+        foot = hips.mean(axis=0) - [0, STAND, 0]
+        points = np.concatenate([points, np.broadcast_to(foot, (len(points), 1, 3))], axis=1)
+        last = at(points.shape[1] - 1)
+        self.rod("stand", [last, self.stand], (0.008, 0.008), sides=10)
+        low, high = total((last, 0.999), (self.stand, 0.001)), between(last, self.stand, 0.06)
+        self.rod("stand", [low, high], (0.09, 0.085), sides=24)
+        return points, np.append(parents, -1)
+
+
+def _off(vector, up):
+    """A vector [3] without its part along up."""
+    return vector - (vector @ up) * up
+
+
+# ------------------------------------------------------------------------------------------------
+# Skin
+# ------------------------------------------------------------------------------------------------
+CAP = np.radians([90, 60, 30])  # both ends of a part are rounded: three rings more
+
+
+def surface(part, pose):
+    """The mesh of a Part in one pose [P, 3] -> (places [K + 6, sides, 3], normals, the same).
+
+    Corners that are neighbours in either direction belong together; each row is closed.
+    """
+    middle = np.array([sum(w * pose[p] for p, w in ring[0]) for ring in part.rings])  # [K, 3]
+    wide, deep = (np.array([ring[k] for ring in part.rings], dtype=float) for k in (2, 3))
+    along = _unit(np.gradient(middle, axis=0))  # [K, 3]
+    whole = middle[-1] - middle[0]
+    seed = np.eye(3)[np.argmin(np.abs(whole))]
+    across = np.array([sum(w * pose[p] for p, w in ring[1]) if ring[1] else seed
+                       for ring in part.rings])  # fmt: skip
+    across = _unit(across - np.sum(across * along, axis=1, keepdims=True) * along)
+    front = np.cross(across, along)
+    angles = np.arange(part.sides) * 2 * np.pi / part.sides
+    rows, normals = [], []
+    last = len(middle) - 1
+    rings = [(0, -1, angle) for angle in CAP] + [(k, 0, 0.0) for k in range(last + 1)]
+    rings += [(last, 1, angle) for angle in CAP[::-1]]
+    for k, end, angle in rings:
+        round = min(wide[k], deep[k])
+        a, b = wide[k] * np.cos(angle), deep[k] * np.cos(angle)
+        out = np.cos(angles)[:, None] * across[k], np.sin(angles)[:, None] * front[k]
+        centre = middle[k] + end * round * np.sin(angle) * along[k]
+        rows.append(centre + a * out[0] + b * out[1])
+        # Of an ellipse: x / a^2 and y / b^2. Slopes along the row are gentle enough to be left out
+        side = _unit(deep[k] * out[0] + wide[k] * out[1])
+        normals.append(np.cos(angle) * side + end * np.sin(angle) * along[k])
+    return np.array(rows), np.array(normals)
