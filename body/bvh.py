@@ -314,14 +314,19 @@ def _apply_channels(rows, channels, offsets):
 # Writing
 # ------------------------------------------------------------------------------------------------
 def write_bvh(path, motion):
-    """Write `motion` as BVH, with the joints, offsets and channel orders that it came with.
+    """Write bvh_text(motion) into a file, which appears whole or not at all."""
+    with written_beside(path) as beside:
+        beside.write_text(bvh_text(motion), encoding="utf-8")
+
+
+def bvh_text(motion):
+    """`motion` as BVH, with the joints, offsets and channel orders that it came with -> str.
 
     Angles run on past 180 degrees instead of jumping: a program that interpolates between frames
-    would otherwise spin the limb. The file appears whole or not at all.
+    would otherwise spin the limb.
     """
     text, file_order = _head(motion, str(len(motion)))
-    with written_beside(path) as beside:
-        beside.write_text(text + _rows(motion, file_order)[0], encoding="utf-8")
+    return text + _rows(motion, file_order)[0]
 
 
 def _head(motion, frames):

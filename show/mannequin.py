@@ -113,6 +113,7 @@ class Dressed:
     across: tuple  # (left, right) points of the hips, or of the shoulders; () if there are none
     wrists: list  # [left, right] points, or None
     head: int  # point, or -1
+    root: int  # point: the pelvis
 
 
 # ------------------------------------------------------------------------------------------------
@@ -298,7 +299,7 @@ class _Tailor:
         self.directions = Directions(motion, self.anatomy)
         self.ends = list(motion.end_sites)
         self.parts, self.stand = [], None
-        self.parents = [*motion.parents, *(j for j, _, _ in self.ends)]
+        self.parents = [int(p) for p in (*motion.parents, *(j for j, *_ in self.ends))]
         local = motion.positions[len(motion) // 2]  # [J, 3]
         ends = [offset for _, _, offset in self.ends]
         self.bones = np.concatenate([local, np.reshape(ends, (-1, 3))]) / self.height  # [J + E, 3]
@@ -548,7 +549,7 @@ class _Tailor:
             points, parents = self._on_a_stand(points, parents)
             names.append("")
         across, wrists = tuple(a.shoulders or a.hips), [arm and arm[-1] for arm in a.arms]
-        return Dressed(points, parents, names, self.height, self.parts, across, wrists, a.head)
+        return Dressed(points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis)
 
     def _on_a_stand(self, points, parents):
         """A pole from the hips to a foot on the floor, which does not move."""
@@ -581,8 +582,9 @@ def surface(part, pose):
     middle = np.array([sum(w * pose[p] for p, w in ring[0]) for ring in part.rings])  # [K, 3]
     wide, deep = (np.array([ring[k] for ring in part.rings], dtype=float) for k in (2, 3))
     along = _unit(np.gradient(middle, axis=0))  # [K, 3]
-    whole = middle[-1] - middle[0]
-    seed = np.eye(3)[np.argmin(np.abs(whole))]
+    seed = np.eye(3)[np.argmin(np.abs(middle[-1] - middle[0]))]
+    steps = np.linalg.norm(np.gradient(middle, axis=0), axis=1)  # [K]
+    slopes = np.gradient((wide + deep) / 2) / np.maximum(steps, 1e-9)
     across = np.array([sum(w * pose[p] for p, w in ring[1]) if ring[1] else seed
                        for ring in part.rings])  # fmt: skip
     across = _unit(across - np.sum(across * along, axis=1, keepdims=True) * along)
@@ -598,7 +600,8 @@ def surface(part, pose):
         out = np.cos(angles)[:, None] * across[k], np.sin(angles)[:, None] * front[k]
         centre = middle[k] + end * round * np.sin(angle) * along[k]
         rows.append(centre + a * out[0] + b * out[1])
-        # Of an ellipse: x / a^2 and y / b^2. Slopes along the row are gentle enough to be left out
+        # The normal of an ellipse is (x / a^2, y / b^2); then lean it along the row of rings
         side = _unit(deep[k] * out[0] + wide[k] * out[1])
-        normals.append(np.cos(angle) * side + end * np.sin(angle) * along[k])
-    return np.array(rows), np.array(normals)
+        tilt = end * np.sin(angle) if end else -slopes[k]
+        normals.append(np.cos(angle) * side + tilt * along[k])
+    return np.array(rows), _unit(np.array(normals))
