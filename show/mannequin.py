@@ -20,7 +20,7 @@ from body.joints import above, body_root, shown_points, side_and_stem
 # Proportions. All numbers are shares of the body's height
 # ------------------------------------------------------------------------------------------------
 # Radii along a limb: (way from its upper joint to its lower one, radius)
-UPPER_ARM = ((0, 0.037), (0.2, 0.036), (0.55, 0.030), (1, 0.0245))
+UPPER_ARM = ((0, 0.034), (0.2, 0.034), (0.55, 0.029), (1, 0.0245))
 FOREARM = ((0, 0.0245), (0.22, 0.0265), (0.65, 0.021), (1, 0.0165))
 THIGH = ((0, 0.052), (0.2, 0.053), (0.6, 0.044), (1, 0.0325))
 SHIN = ((0, 0.0325), (0.28, 0.0345), (0.7, 0.024), (1, 0.0205))
@@ -32,37 +32,44 @@ PLAIN = 0.02  # a bone of a skeleton whose joints nobody knows
 # of the height and a share of the distance between the joints there: studios put hips and
 # shoulders in different places.
 TRUNK = (
-    (-0.20, (0.022, 0.30), 0.040),
-    (-0.10, (0.034, 0.90), 0.060),
-    (0.10, (0.036, 0.98), 0.064),
-    (0.30, (0.050, 0.50), 0.056),
-    (0.48, (0.050, 0.32), 0.056),
-    (0.72, (0.050, 0.46), 0.066),
-    (0.92, (0.040, 0.60), 0.058),
-    (1.04, (0.024, 0.50), 0.044),
-    (1.12, (0.030, 0.10), 0.034),
+    (-0.11, (0.006, 0.16), 0.016),
+    (-0.06, (0.024, 0.80), 0.046),
+    (0.03, (0.036, 1.00), 0.062),
+    (0.14, (0.038, 0.95), 0.063),
+    (0.30, (0.050, 0.52), 0.057),
+    (0.46, (0.052, 0.34), 0.056),
+    (0.64, (0.054, 0.44), 0.063),
+    (0.82, (0.050, 0.62), 0.064),
+    (0.95, (0.042, 0.66), 0.056),
+    (1.04, (0.034, 0.42), 0.046),
+    (1.12, (0.032, 0.10), 0.037),
 )
 SHORTS = 0.30  # below this way, the trunk is the pelvis
+SLEEVE, SHORT_LEG = 0.36, 0.34  # how far down the upper arm and the thigh these reach
 
 # The head, seen from its joint at the top of the neck: (up, front, half width, half depth)
 HEAD = (
-    (-0.041, 0.034, 0.013, 0.014),
-    (-0.034, 0.029, 0.023, 0.026),
+    (-0.0430, 0.031, 0.001, 0.001),
+    (-0.0420, 0.031, 0.009, 0.010),
+    (-0.0390, 0.0305, 0.0165, 0.0185),
+    (-0.033, 0.028, 0.0235, 0.027),
     (-0.018, 0.022, 0.0325, 0.038),
     (0.002, 0.017, 0.0395, 0.047),
     (0.024, 0.013, 0.0440, 0.053),
     (0.046, 0.010, 0.0455, 0.056),
     (0.068, 0.008, 0.0425, 0.053),
     (0.084, 0.007, 0.0335, 0.042),
-    (0.093, 0.006, 0.0205, 0.026),
+    (0.0935, 0.006, 0.0200, 0.0255),
+    (0.0965, 0.006, 0.0100, 0.0130),
+    (0.0972, 0.006, 0.0020, 0.0030),
 )
 # Small parts of the face, each a rod: (colour, radii, (to its left, up, front) of both ends).
 # Those that are not in the middle are drawn on both sides.
 FACE = (
     ("head", (0.0045, 0.0085), (0, 0.034, 0.062), (0, 0.009, 0.072)),  # nose
-    ("eye", (0.0072, 0.0068), (0.0150, 0.030, 0.0585), (0.0225, 0.030, 0.0560)),
-    ("dark", (0.0050, 0.0050), (0.0183, 0.030, 0.0612), (0.0187, 0.030, 0.0622)),  # iris
-    ("dark", (0.0022, 0.0016), (0.0095, 0.0435, 0.0655), (0.0270, 0.0430, 0.0580)),  # brow
+    ("eye", (0.0066, 0.0060), (0.0148, 0.030, 0.0592), (0.0228, 0.030, 0.0566)),
+    ("dark", (0.0050, 0.0050), (0.0183, 0.030, 0.0613), (0.0187, 0.030, 0.0620)),  # iris
+    ("dark", (0.0022, 0.0016), (0.0100, 0.0438, 0.0655), (0.0272, 0.0425, 0.0585)),  # brow
     ("lips", (0.0024, 0.0024), (-0.0110, -0.0185, 0.0570), (0.0110, -0.0185, 0.0570)),
     ("head", (0.0060, 0.0075), (0.0430, 0.006, 0.006), (0.0450, 0.030, 0.000)),  # ear
 )
@@ -279,9 +286,11 @@ def dress(motion):
     for side, arm, leg in zip(("left", "right"), a.arms, a.legs):
         if arm:
             tailor.limb(side, arm, UPPER_ARM, FOREARM)
+            tailor.sleeve("trunk", arm, UPPER_ARM, SLEEVE)
             tailor.hand(side, arm[-1])
         if leg:
             tailor.limb(side, leg, THIGH, SHIN)
+            tailor.sleeve("pelvis", leg, THIGH, SHORT_LEG)
             tailor.foot(side, leg[-1])
     if a.head >= 0 and a.shoulders:
         tailor.head()
@@ -354,7 +363,16 @@ class _Tailor:
             inside = [way for way in knot_ways if start + 0.005 < way < stop - 0.005]
             stops = [start, *inside, stop]
             middles = [between(at(a), at(b), (s - start) / (stop - start)) for s in stops]
-            self.rod(side, middles, np.interp(stops, knot_ways, knot_radii), sides=14)
+            self.rod(side, middles, np.interp(stops, knot_ways, knot_radii), sides=18)
+
+    def sleeve(self, colour, joints, upper, until):
+        """Cloth over the top of a limb, so that the trunk ends in a clean edge."""
+        top, below = joints[:2]
+        whole = self.lengths[joints[1:]].sum() / 2  # split limbs have several bones down to here
+        way = min(until * whole / max(self.lengths[below], 1e-6), 1)
+        stops = [0, way / 2, way]
+        radii = np.interp([0, until / 2, until], *zip(*upper)) + 0.003
+        self.rod(colour, [between(at(top), at(below), s) for s in stops], radii, sides=18)
 
     # ---- hands --------------------------------------------------------------------------------
     def hand(self, side, wrist):
@@ -492,11 +510,11 @@ class _Tailor:
             apart = wide + (shoulders - wide) * twist
             rings.append((centre(u), between(low, across, twist), fixed + share * apart, deep))
         cut = next(n for n, (u, *_) in enumerate(TRUNK) if u >= SHORTS)
-        self.parts.append(Part("pelvis", 20, rings[: cut + 1]))
-        self.parts.append(Part("trunk", 20, rings[cut:]))
+        self.parts.append(Part("pelvis", 28, rings[: cut + 1]))
+        self.parts.append(Part("trunk", 28, rings[cut:]))
         for side in range(2):  # from the neck to the shoulders
-            inside = between(chest, at(a.shoulders[side]), 0.35)
-            self.rod("trunk", [inside, at(a.shoulders[side])], (0.037, 0.0365), sides=12)
+            inside = between(chest, at(a.shoulders[side]), 0.45)
+            self.rod("trunk", [inside, at(a.shoulders[side])], (0.031, 0.0358), sides=20)
 
     def _apart(self, pair):
         places = self.directions.places
@@ -520,13 +538,13 @@ class _Tailor:
         self.rod("head", [start, end], (NECK + 0.002, NECK - 0.002), sides=14)
         across = total((frame(0.01, 0, 0), 1), (frame(0, 0, 0), -1))
         rings = [(frame(0, up, ahead), across, wide, deep) for up, ahead, wide, deep in HEAD]
-        self.parts.append(Part("head", 20, rings))
+        self.parts.append(Part("head", 24, rings))
         for colour, radii, *ends in FACE:
             for sign in (1, -1):
                 if sign < 0 and ends[0][0] <= 0:
                     continue  # in the middle of the face
                 places = [frame(sign * left, up, ahead) for left, up, ahead in ends]
-                self.rod(colour, places, radii)
+                self.rod(colour, places, radii, sides=12)
 
     def plain_bones(self):
         """What nobody knows: a rod for each bone that is not in a limb."""
@@ -558,8 +576,8 @@ class _Tailor:
         points = np.concatenate([points, np.broadcast_to(foot, (len(points), 1, 3))], axis=1)
         last = at(points.shape[1] - 1)
         self.rod("stand", [last, self.stand], (0.008, 0.008), sides=10)
-        low, high = total((last, 0.999), (self.stand, 0.001)), between(last, self.stand, 0.06)
-        self.rod("stand", [low, high], (0.09, 0.085), sides=24)
+        base = [between(last, self.stand, way) for way in (0, 0.01, 0.05, 0.06)]
+        self.rod("stand", base, (0.001, 0.085, 0.085, 0.001), sides=28)
         return points, np.append(parents, -1)
 
 
