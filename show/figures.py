@@ -24,7 +24,7 @@ from body.joints import hand_joints
 from body.motion import BvhError
 from body.strokes import find_strokes
 from recordings.audio import SAMPLE_RATE
-from show.mannequin import Part, dress, find_anatomy
+from show.mannequin import Part, dress, find_anatomy, stature
 from show.painter import Stage
 from show.skin import Skin
 from tools import written_beside
@@ -197,7 +197,7 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
         draw_sound(bottom, waveform, frames / fps)
     _draw_hands(bottom, motion, frames)
     bottom.set(xlim=(0, frames / fps), xlabel="seconds (dotted: strokes)")
-    bottom.set_ylabel("body heights a second")
+    bottom.set_ylabel("body heights a second", fontsize=8)
     if bottom.get_legend_handles_labels()[0]:
         low, high = bottom.get_ylim()
         bottom.set_ylim(min(low, -0.3 * high), high)  # no speed is below 0: room for the legend
@@ -217,7 +217,7 @@ def _draw_hands(axes, motion, frames):
     except BvhError:  # no joint is named like a hand
         return
     fps = 1 / motion.frame_time
-    wrists = motion.joint_positions()[:, hands] / max(motion.body_height(), 1e-9)  # [F, 2, 3]
+    wrists = motion.joint_positions()[:, hands] / stature(motion)  # [F, 2, 3]
     for wrist, side, colour in zip(wrists.swapaxes(0, 1), ("left", "right"), (LEFT, RIGHT)):
         speed = np.zeros(frames)
         if len(motion) > 1:

@@ -15,7 +15,7 @@ import numpy as np
 # Two samples a pixel smooth its edges: one in its upper half on the left, one below on the right
 SLANT = 0.25
 COARSE = 3  # shadows are painted so many times coarser, then blurred
-LIGHT = np.array([-0.42, 0.80, 0.43])  # where it comes from; length 1, as on the page
+LIGHT = np.array([-0.34, 0.85, 0.40])  # where it comes from; length 1, as on the page
 # The page's colours, by the word for a part
 PALETTE = {
     "left": "#e8833a",
@@ -141,12 +141,12 @@ def lit(colours, places, normals, eye):
     look = np.maximum(normals @ eye, 0)
     key = np.maximum((normals @ LIGHT + 0.35) / 1.35, 0)
     sky = 0.5 + 0.5 * normals[:, 1]
-    bright = 0.40 + 0.22 * sky + 0.50 * key**2 + 0.10 * look
+    bright = 0.50 + 0.16 * sky + 0.42 * key + 0.06 * look
     bright *= 1 - 0.14 * _smoothstep(1 - places[:, 1] / 0.2) * (1 - sky)  # near the floor
     edge = (1 - look) ** 3  # the edge keeps an arm before a chest
     half = (LIGHT + eye) / np.linalg.norm(LIGHT + eye)
-    shine = 0.10 * np.maximum(normals @ half, 0) ** 28
-    lit = colours * (bright * (1 - 0.55 * edge))[:, None] + shine[:, None]
+    shine = 0.07 * np.maximum(normals @ half, 0) ** 28
+    lit = colours * (bright * (1 - 0.5 * edge))[:, None] + shine[:, None]
     return np.clip(lit, 0, 1).astype(np.float32)
 
 
