@@ -152,7 +152,7 @@ def paint_body(stage, picture, body, frame, x=0.0, trail=0):
 @lru_cache
 def trail_skin(side, points):
     """The path of a hand through so many points: a rod that grows. A scribble for noise."""
-    radii = 0.0035 * np.linspace(0, 1, points) ** 0.7
+    radii = 0.006 * np.linspace(0, 1, points) ** 0.7
     rings = [([(k, 1.0)], None, radius, radius) for k, radius in enumerate(radii)]
     return Skin([Part(side, 5, rings)], points)
 

@@ -137,7 +137,8 @@ def write_gif(path, pictures, fps):
     """A GIF that repeats. It counts in hundredths of a second, so fps should divide 100."""
     pictures = map(Image.fromarray, pictures)
     # One palette for all, from the first: otherwise colours flicker, and the file is twice as big.
-    first = next(pictures).quantize(64, dither=Image.Dither.NONE)
+    # kmeans: colours of small parts, such as an arm, are kept too.
+    first = next(pictures).quantize(256, kmeans=3, dither=Image.Dither.NONE)
     rest = (picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
     settings = dict(duration=round(1000 / fps), loop=0, optimize=False)
     first.save(path, format="GIF", save_all=True, append_images=rest, **settings)
