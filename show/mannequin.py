@@ -392,7 +392,8 @@ class _Tailor:
             base, tip = THUMB if self._is_thumb(chain) else FINGER
             ways = np.cumsum([0, *self.lengths[chain[1:]]])
             radii = base + (tip - base) * ways / ways[-1]
-            self.rod(side, [at(p) for p in chain], radii, sides=8)
+            inside = between(at(wrist), at(chain[0]), 0.6)  # it starts in the palm
+            self.rod(side, [inside, *map(at, chain)], [base, *radii], sides=8)
         self._palm(side, wrist, chains, fingers)
 
     def _is_thumb(self, chain):
