@@ -285,12 +285,12 @@ def dress(motion):
         tailor.trunk()
     for side, arm, leg in zip(("left", "right"), a.arms, a.legs):
         if arm:
-            tailor.limb(side, arm, UPPER_ARM, FOREARM)
             tailor.sleeve("trunk", arm, UPPER_ARM, SLEEVE)
+            tailor.limb(side, arm, UPPER_ARM, FOREARM, SLEEVE)
             tailor.hand(side, arm[-1])
         if leg:
-            tailor.limb(side, leg, THIGH, SHIN)
             tailor.sleeve("pelvis", leg, THIGH, SHORT_LEG)
+            tailor.limb(side, leg, THIGH, SHIN, SHORT_LEG)
             tailor.foot(side, leg[-1])
     if a.head >= 0 and a.shoulders:
         tailor.head()
@@ -348,8 +348,11 @@ class _Tailor:
         return [chain for chain in chains if chain]
 
     # ---- limbs --------------------------------------------------------------------------------
-    def limb(self, side, joints, upper, lower):
-        """A rod for each bone; the elbow or knee is the joint nearest to the middle."""
+    def limb(self, side, joints, upper, lower, hidden):
+        """A rod for each bone; the elbow or knee is the joint nearest to the middle.
+
+        hidden: the share of the upper half that lies under a sleeve, and is not drawn.
+        """
         ways = np.cumsum([0, *self.lengths[joints[1:]]])
         bend = ways[np.argmin(np.abs(ways - ways[-1] / 2))] if len(joints) > 2 else ways[-1] / 2
         bend = max(bend, 1e-6)
@@ -357,12 +360,13 @@ class _Tailor:
         knots = [(way * bend, radius) for way, radius in upper]
         knots += [(bend + way * rest, radius) for way, radius in lower[1:]]
         knot_ways, knot_radii = zip(*knots)
-        for a, b, start, stop in zip(joints, joints[1:], ways, ways[1:]):
+        for a, b, top, stop in zip(joints, joints[1:], ways, ways[1:]):
+            start = 0.8 * min(hidden * bend, stop) if top == 0 else top
             if stop - start < 1e-4:
                 continue
             inside = [way for way in knot_ways if start + 0.005 < way < stop - 0.005]
             stops = [start, *inside, stop]
-            middles = [between(at(a), at(b), (s - start) / (stop - start)) for s in stops]
+            middles = [between(at(a), at(b), (s - top) / (stop - top)) for s in stops]
             self.rod(side, middles, np.interp(stops, knot_ways, knot_radii), sides=18)
 
     def sleeve(self, colour, joints, upper, until):

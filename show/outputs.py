@@ -6,6 +6,7 @@ from recordings.audio import SAMPLE_RATE
 from recordings.level import STRETCH, loud_level
 from show.figures import plot_motion
 from show.player import write_page
+from tools import shown
 
 ENDINGS = (".bvh", ".html", ".png")
 FEW = 12  # strokes a minute of speech; the puppet makes some 35
@@ -31,10 +32,19 @@ def free_stem(path, taken, out, beside_speech=False):
     return stem
 
 
-def write_outputs(out, stem, motions, waveform):
+def made_by(args, how):
+    """What made a motion, as the page says it: the model, the seed and how it was sampled."""
+    model = "/".join(args.checkpoint.absolute().parts[-2:])
+    seeds = f"seed {args.seed}"
+    if args.seeds > 1:
+        seeds = f"seeds {args.seed} to {args.seed + args.seeds - 1}"
+    return shown(f"{model}, {seeds}, guidance {how['guidance']:g}, {how['steps']} steps")
+
+
+def write_outputs(out, stem, motions, waveform, made=""):
     """motions {label: Motion}: a BVH each, one page with all, a picture of the first.
 
-    -> a sentence that says what was written, for the terminal.
+    made: made_by(...). -> a sentence that says what was written, for the terminal.
     """
     strokes = {label: strokes_of(motion) for label, motion in motions.items()}
     files = []
@@ -43,7 +53,7 @@ def write_outputs(out, stem, motions, waveform):
         files.append(out / f"{own}.bvh")
         write_bvh(files[-1], motion)
     page, picture = out / f"{stem}.html", out / f"{stem}.png"
-    write_page(page, stem, motions, waveform, strokes)
+    write_page(page, stem, motions, waveform, strokes, made)
     motion = next(iter(motions.values()))
     plot_motion(picture, stem, motion, waveform)
     counts = ", ".join(str(len(times)) for times in strokes.values())
