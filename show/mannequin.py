@@ -572,7 +572,9 @@ class _Tailor:
             points, parents = self._on_a_stand(points, parents)
             names.append("")
         across, wrists = tuple(a.shoulders or a.hips), [arm and arm[-1] for arm in a.arms]
-        return Dressed(points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis)
+        return Dressed(
+            points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis
+        )
 
     def _on_a_stand(self, points, parents):
         """A pole from the hips to a foot on the floor, which does not move."""

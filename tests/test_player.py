@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 
+import conftest  # noqa: F401  # puts the project's folder on the path for measure()
 import numpy as np
 import pytest
 
-# conftest also puts the project's folder on the path, when this file runs by itself
-import conftest  # noqa: F401
-
+from body.bvh import bvh_text
 from body.motion import Motion
 from show import player
+from show.mannequin import dress, surface
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None
@@ -234,7 +234,8 @@ PIXELS = """function pixelsOf(id) {
 class Page:
     """One tab, from its opening on."""
 
-    def __init__(self, browser, url):
+    def __init__(self, browser, url, before=""):
+        """before: a script that runs before the page's own."""
         self.browser, start = browser, len(browser.events)
         self.target = browser.ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = browser.ask("Target.attachToTarget", targetId=self.target, flatten=True)[
@@ -243,6 +244,7 @@ class Page:
         for domain in ["Page", "Runtime", "Log", "Network"]:
             self.ask(f"{domain}.enable")
         self.start = start
+        self.ask("Page.addScriptToEvaluateOnNewDocument", source=before)
         self.ask("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
@@ -343,10 +345,12 @@ def open_page(browser, tmp_path):
     """open_page(people, waveform, ...) -> Page, which must not have complained in the end."""
     pages = []
 
-    def open_page(people=None, waveform=HUM, strokes=(0.5, 1.25, 2.0), title="speech", fps=FPS):
+    def open_page(
+        people=None, waveform=HUM, strokes=(0.5, 1.25, 2.0), title="speech", fps=FPS, before=""
+    ):
         path = tmp_path / f"page{len(pages)}.html"
         write_page(path, title, people or [person()], waveform, strokes, fps)
-        pages.append(Page(browser, path.as_uri()))
+        pages.append(Page(browser, path.as_uri(), before))
         return pages[-1]
 
     open_page.browser = browser
@@ -720,6 +724,156 @@ def test_five_fingers_can_be_counted(open_page):
         return seen.filter((on, n) => on && !seen[n - 1]).length; })()"""
     )
     assert runs == 5
+
+
+def test_the_skin_is_the_one_of_mannequin_py(open_page):
+    label, names, parents, positions, joints = person(fingers=5)
+    # A little off everywhere: nothing lies along an axis, where rounding would decide
+    positions = positions + 0.01 * np.sin(np.arange(3 * len(names))).reshape(-1, 3)
+    page = open_page([(label, names, parents, positions, joints)])
+    seen = np.array(page.js("paintFigures(1), [...bodies[0].now]")).reshape(-1, 3)
+    corners = np.array(page.js("[...corners]")).reshape(-1, 6)
+    parts, first = dress(motion_of(names, parents, positions)).parts, 0
+    for part in parts:
+        places, normals = (one.reshape(-1, 3) for one in surface(part, seen / 1.7))
+        found = corners[first : first + len(places)]
+        first += len(places)
+        assert found[:, :3] == pytest.approx(1.7 * places, abs=2e-4), part.colour
+        found = found[:, 3:] / np.maximum(np.linalg.norm(found[:, 3:], axis=1, keepdims=True), 1e-9)
+        assert found == pytest.approx(normals, abs=2e-2), part.colour
+
+
+NO_WEBGL = """const usual = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...more) {
+        return kind === 'webgl2' ? null : usual.call(this, kind, ...more); };"""
+
+
+@pytest.mark.parametrize("painter, before", [("webgl", ""), ("canvas", NO_WEBGL)])
+def test_what_is_before_hides_what_is_behind(open_page, painter, before):
+    seen = []
+    for way in (0.3, -0.3):  # the right forearm across the chest, before it and behind it
+        label, names, parents, positions, joints = person()
+        lower = [names.index("RightForeArm"), names.index("RightHand")]
+        tip = [p for p, parent in enumerate(parents) if not names[p] and parent == lower[1]]
+        for p, x, y in [(lower[0], -0.12, 1.2), (lower[1], 0.1, 1.2), (*tip, 0.14, 1.2)]:
+            positions[:, p] = [x, y, way]
+        page = open_page([(label, names, parents, positions, joints)], before=before)
+        assert page.js("figure.dataset.painter") == painter
+        page.seek(0.5)
+        # Of the places along the forearm, those where it is seen: blue
+        seen.append(
+            page.js(
+                PIXELS
+                + """(() => {
+                const { data, width } = pixelsOf('figure'), b = bodies[0];
+                const at = name => b.point(b.names.indexOf(name));
+                const from = at('RightForeArm'), to = at('RightHand');
+                return [0.2, 0.4, 0.6, 0.8].filter(u => {
+                    const s = project([0, 1, 2].map(k => from[k] + u * (to[k] - from[k])));
+                    const n = 4 * (Math.round(s.y) * width + Math.round(s.x));
+                    return data[n] < data[n + 2] - 50; }).length; })()"""
+            )
+        )
+    assert seen == [4, 0]
+
+
+def test_on_a_telephone_all_can_be_touched(open_page):
+    page = open_page([person("truth"), person("model")])
+    size = dict(width=390, height=844, deviceScaleFactor=2, mobile=True)
+    page.ask("Emulation.setDeviceMetricsOverride", **size)
+    page.drawn()
+    small = page.js("""[...document.querySelectorAll('#controls button, select, #volume, #wave')]
+        .map(e => [e.id, e.getBoundingClientRect()])
+        .filter(([, b]) => b.width < 40 || b.height < 40 || b.right > 390 || b.bottom > 844)
+        .map(([id]) => id)""")
+    assert small == []
+    assert page.js("figure.clientHeight") > 400
+
+
+def test_names_of_files_and_joints_are_no_html(open_page):
+    bad = "<img src=x onerror='window.hit=1'>"
+    label, names, parents, positions, joints = person(bad)
+    names = [bad if name == "Spine" else name for name in names]
+    people = [(label, names, parents, positions, joints), person("<script>window.hit=1</script>")]
+    page = open_page(people, title=bad)
+    page.press("o")
+    page.press("b")
+    page.drawn()
+    assert page.js("window.hit") is None and page.js("document.images.length") == 0
+    assert bad in page.js("$('files').textContent")
+
+
+def test_a_dark_preference_is_heeded(open_page):
+    page = open_page()
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.js(paper), page.picture()
+    scheme = [dict(name="prefers-color-scheme", value="dark")]
+    page.ask("Emulation.setEmulatedMedia", features=scheme)
+    page.drawn()
+    assert page.js(paper) != light[0] and page.picture() != light[1]
+
+
+UNPLAYABLE = {
+    "refused": "HTMLMediaElement.prototype.play = () => "
+    "Promise.reject(new DOMException('no device', 'NotSupportedError'))",
+    "an error": "HTMLMediaElement.prototype.play = function () { setTimeout(() => "
+    "this.dispatchEvent(new Event('error'))); return new Promise(() => {}); }",
+    "stands still": "let on = false; HTMLMediaElement.prototype.pause = () => { on = false; };"
+    "HTMLMediaElement.prototype.play = () => { on = true; return Promise.resolve(); };"
+    "Object.defineProperty(HTMLMediaElement.prototype, 'paused', { get: () => !on })",
+}
+
+
+@pytest.mark.parametrize("kind", UNPLAYABLE)
+def test_where_no_sound_can_be_heard_the_first_play_plays(open_page, kind):
+    page = open_page(before=UNPLAYABLE[kind])
+    page.js("document.getElementById('play').click()")
+    page.wait("player.playing() && player.time() > 0.3")
+    assert page.js("$('silent').textContent") == "no sound here"
+
+
+def test_overlaid_bodies_stand_in_one_place(open_page):
+    page = open_page([person("truth"), person("model", facing=1.0)])
+    apart = "bodies[0].point(bodies[0].root)[0] - bodies[1].point(bodies[1].root)[0]"
+    page.seek(1.0)
+    assert abs(page.js(apart)) > 0.5
+    page.press("o")
+    page.drawn()
+    assert abs(page.js(apart)) < 0.01
+
+
+def test_the_bvh_can_be_downloaded(open_page):
+    page = open_page()
+    page.js("""window.links = []; HTMLAnchorElement.prototype.click = function () {
+        links.push([this.download, this.href]); }""")
+    page.press("b")
+    page.wait("links.length")
+    assert page.js("links[0][0]") == "speech.bvh"
+    text = page.js("fetch(links[0][1]).then(answer => answer.text())")
+    _, names, parents, positions, _ = person()
+    assert text == bvh_text(motion_of(names, parents, positions))
+
+
+def test_every_key_does_its_own(open_page):
+    page = open_page([person("truth"), person("model")])
+    seen = {}
+    for key, what in [
+        ("1", "camera.yaw"),
+        ("2", "camera.yaw"),
+        ("a", "camera.yaw"),
+        ("+", "camera.zoom"),
+        ("p", "isOn('paths')"),
+        ("m", "clock.muted"),
+        ("ArrowDown", "clock.volume"),
+        (".", "clock.playbackRate"),
+        ("End", "player.frame()"),
+        ("?", "$('help').open"),
+    ]:
+        page.press(key)
+        seen[key] = page.js(what)
+    assert seen["1"] == 0 and seen["2"] == pytest.approx(np.pi / 2) and seen["a"] > seen["2"]
+    assert seen["+"] == pytest.approx(0.9) and seen["p"] and seen["m"] and seen["?"]
+    assert seen["ArrowDown"] == pytest.approx(0.9) and seen["."] == 1.5 and seen["End"] == 59
 
 
 def test_the_page_shows_in_a_notebook_cell(open_page, tmp_path):
