@@ -195,7 +195,7 @@ def stature(motion, anatomy=None):
         height = (np.mean(legs) + bones[path[: path.index(anatomy.pelvis)]].sum()) / 0.86
     else:
         height = np.mean(arms) / 0.33 if arms else motion.body_height()
-    return float(height) if height > 0 else 1.0
+    return float(height) if height > 0 else motion.body_height() or 1.0
 
 
 # ------------------------------------------------------------------------------------------------
@@ -229,10 +229,10 @@ class Directions:
         """(left, up, front) [3, 3] of the body, in the frame of joint j.
 
         They are the rest pose's, unless that is no upright pose, or unless the joint is far from
-        it for the whole motion: then upright and to the front is what it is on average.
+        it (50 degrees) on average: then upright and to the front is what it is on average.
         """
         usual = _axes(self.usual(j, self.up), self.usual(j, self.front))
-        fits = self.rest is not None and np.min(np.sum(self.rest * usual, axis=1)) > 0.85
+        fits = self.rest is not None and np.min(np.sum(self.rest * usual, axis=1)) > 0.64
         return self.rest if fits else usual
 
 
