@@ -37,7 +37,7 @@ from diffmotion import DiffMotion, NoiseSchedule
 from recordings.audio import SAMPLE_RATE, SpeechError, load_audio
 from recordings.cache import cached_features
 from show import view
-from show.outputs import free_stem, made_by, write_outputs
+from show.outputs import free_stem, write_outputs
 from tools import one_line, run_script, shown
 from wavlm_loader import SpeechFeatures
 
@@ -168,7 +168,7 @@ def files(args, generator, how, seeds):
             labels = [f"seed {seed}" for seed in seeds] if len(seeds) > 1 else ["model"]
             own = dict(zip(labels, motions[n * len(seeds) :]))
             try:
-                said = write_outputs(args.out, stem, own, waveform, made_by(args, how))
+                said = write_outputs(args.out, stem, own, waveform, args, how)
             except OSError as error:  # too long a name, a full disk
                 refuse(error, failed)
                 continue
