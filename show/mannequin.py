@@ -69,7 +69,7 @@ FACE = (
     ("head", (0.0045, 0.0085), (0, 0.034, 0.062), (0, 0.009, 0.072)),  # nose
     ("eye", (0.0066, 0.0060), (0.0148, 0.030, 0.0592), (0.0228, 0.030, 0.0566)),
     ("dark", (0.0050, 0.0050), (0.0183, 0.030, 0.0613), (0.0187, 0.030, 0.0620)),  # iris
-    ("dark", (0.0022, 0.0016), (0.0100, 0.0438, 0.0655), (0.0272, 0.0425, 0.0585)),  # brow
+    ("dark", (0.0022, 0.0016), (0.0100, 0.0433, 0.0655), (0.0272, 0.0429, 0.0585)),  # brow
     ("lips", (0.0024, 0.0024), (-0.0110, -0.0185, 0.0570), (0.0110, -0.0185, 0.0570)),
     ("head", (0.0060, 0.0075), (0.0430, 0.006, 0.006), (0.0450, 0.030, 0.000)),  # ear
 )
@@ -195,7 +195,7 @@ def stature(motion, anatomy=None):
         height = (np.mean(legs) + bones[path[: path.index(anatomy.pelvis)]].sum()) / 0.86
     else:
         height = np.mean(arms) / 0.33 if arms else motion.body_height()
-    return float(height) if height > 0 else 1.0
+    return float(height) if height > 0 else motion.body_height() or 1.0
 
 
 # ------------------------------------------------------------------------------------------------
@@ -229,10 +229,10 @@ class Directions:
         """(left, up, front) [3, 3] of the body, in the frame of joint j.
 
         They are the rest pose's, unless that is no upright pose, or unless the joint is far from
-        it for the whole motion: then upright and to the front is what it is on average.
+        it (50 degrees) on average: then upright and to the front is what it is on average.
         """
         usual = _axes(self.usual(j, self.up), self.usual(j, self.front))
-        fits = self.rest is not None and np.min(np.sum(self.rest * usual, axis=1)) > 0.85
+        fits = self.rest is not None and np.min(np.sum(self.rest * usual, axis=1)) > 0.64
         return self.rest if fits else usual
 
 
@@ -285,12 +285,12 @@ def dress(motion):
         tailor.trunk()
     for side, arm, leg in zip(("left", "right"), a.arms, a.legs):
         if arm:
-            tailor.limb(side, arm, UPPER_ARM, FOREARM)
             tailor.sleeve("trunk", arm, UPPER_ARM, SLEEVE)
+            tailor.limb(side, arm, UPPER_ARM, FOREARM, SLEEVE)
             tailor.hand(side, arm[-1])
         if leg:
-            tailor.limb(side, leg, THIGH, SHIN)
             tailor.sleeve("pelvis", leg, THIGH, SHORT_LEG)
+            tailor.limb(side, leg, THIGH, SHIN, SHORT_LEG)
             tailor.foot(side, leg[-1])
     if a.head >= 0 and a.shoulders:
         tailor.head()
@@ -348,8 +348,11 @@ class _Tailor:
         return [chain for chain in chains if chain]
 
     # ---- limbs --------------------------------------------------------------------------------
-    def limb(self, side, joints, upper, lower):
-        """A rod for each bone; the elbow or knee is the joint nearest to the middle."""
+    def limb(self, side, joints, upper, lower, hidden):
+        """A rod for each bone; the elbow or knee is the joint nearest to the middle.
+
+        hidden: the share of the upper half that lies under a sleeve, and is not drawn.
+        """
         ways = np.cumsum([0, *self.lengths[joints[1:]]])
         bend = ways[np.argmin(np.abs(ways - ways[-1] / 2))] if len(joints) > 2 else ways[-1] / 2
         bend = max(bend, 1e-6)
@@ -357,12 +360,13 @@ class _Tailor:
         knots = [(way * bend, radius) for way, radius in upper]
         knots += [(bend + way * rest, radius) for way, radius in lower[1:]]
         knot_ways, knot_radii = zip(*knots)
-        for a, b, start, stop in zip(joints, joints[1:], ways, ways[1:]):
+        for a, b, top, stop in zip(joints, joints[1:], ways, ways[1:]):
+            start = 0.8 * min(hidden * bend, stop) if top == 0 else top
             if stop - start < 1e-4:
                 continue
             inside = [way for way in knot_ways if start + 0.005 < way < stop - 0.005]
             stops = [start, *inside, stop]
-            middles = [between(at(a), at(b), (s - start) / (stop - start)) for s in stops]
+            middles = [between(at(a), at(b), (s - top) / (stop - top)) for s in stops]
             self.rod(side, middles, np.interp(stops, knot_ways, knot_radii), sides=18)
 
     def sleeve(self, colour, joints, upper, until):
@@ -392,7 +396,8 @@ class _Tailor:
             base, tip = THUMB if self._is_thumb(chain) else FINGER
             ways = np.cumsum([0, *self.lengths[chain[1:]]])
             radii = base + (tip - base) * ways / ways[-1]
-            self.rod(side, [at(p) for p in chain], radii, sides=8)
+            inside = between(at(wrist), at(chain[0]), 0.6)  # it starts in the palm
+            self.rod(side, [inside, *map(at, chain)], [base, *radii], sides=8)
         self._palm(side, wrist, chains, fingers)
 
     def _is_thumb(self, chain):
@@ -567,7 +572,9 @@ class _Tailor:
             points, parents = self._on_a_stand(points, parents)
             names.append("")
         across, wrists = tuple(a.shoulders or a.hips), [arm and arm[-1] for arm in a.arms]
-        return Dressed(points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis)
+        return Dressed(
+            points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis
+        )
 
     def _on_a_stand(self, points, parents):
         """A pole from the hips to a foot on the floor, which does not move."""

@@ -8,6 +8,7 @@ from recordings.audio import SAMPLE_RATE
 from recordings.level import STRETCH, loud_level
 from show.figures import plot_motion
 from show.player import write_page
+from tools import shown
 
 ENDINGS = (".bvh", ".html", ".png")
 FEW = 12  # strokes a minute of speech; the puppet makes some 35
@@ -33,21 +34,30 @@ def free_stem(path, taken, out, beside_speech=False):
     return stem
 
 
-def write_outputs(out, stem, motions, waveform, fps=None, unit=None):
+def made_by(args, how):
+    """What made a motion, as the page says it: the model, the seed and how it was sampled."""
+    model = "/".join(args.checkpoint.absolute().parts[-2:])
+    seeds = f"seed {args.seed}"
+    if args.seeds > 1:
+        seeds = f"seeds {args.seed} to {args.seed + args.seeds - 1}"
+    return shown(f"{model}, {seeds}, guidance {how['guidance']:g}, {how['steps']} steps")
+
+
+def write_outputs(out, stem, motions, waveform, args, how):
     """motions {label: Motion}: a BVH each, one page with all, a picture of the first.
 
-    fps, unit ("m" or "cm"): of the BVH, where they are not to be the model's.
-    -> a sentence that says what was written, for the terminal.
+    args, how: the command line, and how it was sampled. -> a sentence that says what was written,
+    for the terminal.
     """
     strokes = {label: strokes_of(motion) for label, motion in motions.items()}
     files = []
     for label, motion in motions.items():
         own = f"{stem}-{label.replace(' ', '')}" if len(motions) > 1 else stem
         files.append(out / f"{own}.bvh")
-        written = as_asked(motion, fps, unit)
+        written = as_asked(motion, args.fps, args.unit)
         write_bvh(files[-1], written)
     page, picture = out / f"{stem}.html", out / f"{stem}.png"
-    write_page(page, stem, motions, waveform, strokes)
+    write_page(page, stem, motions, waveform, strokes, made_by(args, how))
     motion = next(iter(motions.values()))
     plot_motion(picture, stem, motion, waveform)
     counts = ", ".join(str(len(times)) for times in strokes.values())
@@ -56,7 +66,7 @@ def write_outputs(out, stem, motions, waveform, fps=None, unit=None):
     return f"{len(written)} frames, {counts} strokes -> {names}{remark}"
 
 
-def as_asked(motion, fps, unit):
+def as_asked(motion, args.fps, args.unit):
     """The motion at this frame rate and in this unit; None: as it is."""
     # Between two frames a foot that stands would move a little: it is held again
     motion = plant(smoothly(motion, fps)) if fps else motion
