@@ -66,7 +66,7 @@ def write_outputs(out, stem, motions, waveform, args, how):
     return f"{len(written)} frames, {counts} strokes -> {names}{remark}"
 
 
-def as_asked(motion, args.fps, args.unit):
+def as_asked(motion, fps, unit):
     """The motion at this frame rate and in this unit; None: as it is."""
     # Between two frames a foot that stands would move a little: it is held again
     motion = plant(smoothly(motion, fps)) if fps else motion
