@@ -32,8 +32,8 @@ PLAIN = 0.02  # a bone of a skeleton whose joints nobody knows
 # of the height and a share of the distance between the joints there: studios put hips and
 # shoulders in different places.
 TRUNK = (
-    (-0.11, (0.006, 0.16), 0.016),
-    (-0.06, (0.024, 0.80), 0.046),
+    (-0.07, (0.012, 0.60), 0.032),
+    (-0.04, (0.026, 0.86), 0.050),
     (0.03, (0.036, 1.00), 0.062),
     (0.14, (0.038, 0.95), 0.063),
     (0.30, (0.050, 0.52), 0.057),
