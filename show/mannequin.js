@@ -3,8 +3,8 @@
 // player.py puts this file into player.html. Used from there: bodies, camera, project, figure,
 // rowsOnStage, follow, isOn and TALL.
 
-// ---- 1. The skin: rings around sums of points. mannequin.py says which; its surface() does the
-// ---- same as skin() ---------------------------------------------------------------------------
+// ---- 1. The skin: rings around sums of points. mannequin.py says which; surface() in skin.py
+// ---- does the same as skin() ------------------------------------------------------------------
 const COLOURS = ["left", "right", "trunk", "pelvis", "head", "eye", "dark", "lips", "stand"];
 
 function readPart([colour, sides, rings]) {
