@@ -24,7 +24,8 @@ from body.joints import hand_joints
 from body.motion import BvhError
 from body.strokes import find_strokes
 from recordings.audio import SAMPLE_RATE
-from show.mannequin import Part, dress, find_anatomy, stature
+from show.anatomy import find_anatomy, stature
+from show.mannequin import Part, dress
 from show.painter import Stage
 from show.skin import Skin
 from tools import written_beside

@@ -3,18 +3,19 @@
 Skeletons differ in their joints. So a body is dressed: where its points are is up to the motion,
 how it looks is up to the tables below.
 
-    motion -> dress -> Dressed: points [F, P, 3] and Parts -> surface: a mesh of each part
+    motion -> dress -> Dressed: points [F, P, 3] and Parts
 
 A Part is a skin over rings (ellipses) in a row. The middle of a ring is a weighted sum of points,
-so the parts are found once, and each frame only moves them. player.html does what surface() does.
+so the parts are found once, and each frame only moves them. skin.py makes meshes of them for films
+and pictures, mannequin.js for the page.
 """
 
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from body.joints import above, body_root, shown_points, side_and_stem
+from body.joints import shown_points, side_and_stem
+from show.anatomy import Directions, axes_of, find_anatomy, stature, unit, without
 
 # ------------------------------------------------------------------------------------------------
 # Proportions. All numbers are shares of the body's height
@@ -32,8 +33,8 @@ PLAIN = 0.02  # a bone of a skeleton whose joints nobody knows
 # of the height and a share of the distance between the joints there: studios put hips and
 # shoulders in different places.
 TRUNK = (
-    (-0.11, (0.006, 0.16), 0.016),
-    (-0.06, (0.024, 0.80), 0.046),
+    (-0.07, (0.012, 0.60), 0.032),
+    (-0.04, (0.026, 0.86), 0.050),
     (0.03, (0.036, 1.00), 0.062),
     (0.14, (0.038, 0.95), 0.063),
     (0.30, (0.050, 0.52), 0.057),
@@ -121,131 +122,6 @@ class Dressed:
     wrists: list  # [left, right] points, or None
     head: int  # point, or -1
     root: int  # point: the pelvis
-
-
-# ------------------------------------------------------------------------------------------------
-# Anatomy: which joint is what
-# ------------------------------------------------------------------------------------------------
-@dataclass
-class Anatomy:
-    """Joints of a body by what they are; -1, None or empty for what the skeleton lacks."""
-
-    arms: list  # [left, right]: joints from the shoulder to the wrist, or None
-    legs: list  # [left, right]: joints from the hip to the ankle, or None
-    shoulders: list  # [left, right], or []
-    hips: list  # [left, right], or []
-    chest: int  # where the arms meet
-    pelvis: int  # where the legs meet; without legs the body's root
-    spine: list  # from the chest down, without the pelvis
-    head: int
-
-
-def find_anatomy(motion):
-    """Which joint is which, by names and by what hangs on what -> Anatomy."""
-    # "LeftShoulder" is the collar bone in some skeletons. In others it is the joint of the upper
-    # arm, and there is no "LeftArm". So these words are tried in turn, on the way up from the end.
-    arm_tops = (r"(?<!fore)(?<!lower)arm", "shoulder|shldr")
-    leg_tops = ("up(per)?leg|thigh", "hip")
-    arms = [_limb(motion, side, ("wrist", "hand"), arm_tops) for side in ("left", "right")]
-    legs = [_limb(motion, side, ("ankle", "foot"), leg_tops) for side in ("left", "right")]
-    shoulders = [arm[0] for arm in arms if arm] if all(arms) else []
-    hips = [leg[0] for leg in legs if leg] if all(legs) else []
-    pelvis = _meeting(motion, hips) if hips else body_root(motion)
-    chest = _meeting(motion, shoulders) if shoulders else -1
-    spine = [chest, *above(motion, chest)] if shoulders else []
-    spine = spine[: spine.index(pelvis)] if pelvis in spine else []
-    heads = (j for j, name in enumerate(motion.names) if "head" in name.lower())
-    return Anatomy(arms, legs, shoulders, hips, chest, pelvis, spine, next(heads, -1))
-
-
-def _limb(motion, side, ends, tops):
-    """Joints of a limb from its top to its end; None if the names do not tell."""
-    known = [side_and_stem(name) for name in motion.names]
-    for word in ends:
-        for end, (found_side, stem) in enumerate(known):
-            path = above(motion, end)
-            if found_side != side or word not in stem or re.search("roll|twist", stem):
-                continue
-            for top in tops:
-                found = [n for n, j in enumerate(path)
-                         if known[j][0] == side and re.search(top, known[j][1])]  # fmt: skip
-                if found:
-                    return [*reversed(path[: found[-1] + 1]), end]
-    return None
-
-
-def _meeting(motion, pair):
-    """The lowest joint above both."""
-    first, second = (above(motion, j) for j in pair)
-    return next((j for j in first if j in second), 0)
-
-
-def stature(motion, anatomy=None):
-    """The height of the body in the motion's unit, from its bones.
-
-    Raised hands or a crouch change nothing. Ankle to hip and hips to head are 0.86 of a height;
-    an arm without its hand is 0.33 of it. Without either, it is what the points reach.
-    """
-    anatomy = anatomy or find_anatomy(motion)
-    bones = np.linalg.norm(motion.positions[len(motion) // 2], axis=-1)  # [J]
-    legs = [bones[leg[1:]].sum() for leg in anatomy.legs if leg]
-    arms = [bones[arm[1:]].sum() for arm in anatomy.arms if arm]
-    path = [anatomy.head, *above(motion, anatomy.head)] if anatomy.head >= 0 else []
-    if legs and anatomy.pelvis in path:
-        height = (np.mean(legs) + bones[path[: path.index(anatomy.pelvis)]].sum()) / 0.86
-    else:
-        height = np.mean(arms) / 0.33 if arms else motion.body_height()
-    return float(height) if height > 0 else motion.body_height() or 1.0
-
-
-# ------------------------------------------------------------------------------------------------
-# Directions: rotations say where a head or a foot points, once we know how it is built
-# ------------------------------------------------------------------------------------------------
-class Directions:
-    """Where up and front are, in the frames of the joints."""
-
-    def __init__(self, motion, anatomy):
-        self.R, self.p = motion.world()
-        sides = anatomy.shoulders or anatomy.hips
-        self.rest = None
-        if not sides:
-            return
-        left, right = sides
-        across = (self.p[:, left] - self.p[:, right]) * [1, 0, 1]  # [F, 3]
-        self.up = np.broadcast_to([0.0, 1.0, 0.0], across.shape)
-        self.front = np.cross(_unit(across), self.up)  # [F, 3]
-        rest = motion.positions[len(motion) // 2].copy()
-        for j, parent in enumerate(motion.parents):
-            rest[j] = rest[parent] + rest[j] if parent >= 0 else 0
-        top = anatomy.head if anatomy.head >= 0 else anatomy.chest
-        self.places = rest  # [J, 3] of the rest pose
-        self.rest = _axes(rest[top] - rest[anatomy.pelvis], None, rest[left] - rest[right])
-
-    def usual(self, j, worlds, frames=slice(None)):
-        """A direction of the world [F, 3], as joint j sees it on average: [3]."""
-        return _unit(np.einsum("fab,fa->b", self.R[frames, j], worlds[frames]))
-
-    def axes(self, j):
-        """(left, up, front) [3, 3] of the body, in the frame of joint j.
-
-        They are the rest pose's, unless that is no upright pose, or unless the joint is far from
-        it (50 degrees) on average: then upright and to the front is what it is on average.
-        """
-        usual = _axes(self.usual(j, self.up), self.usual(j, self.front))
-        fits = self.rest is not None and np.min(np.sum(self.rest * usual, axis=1)) > 0.64
-        return self.rest if fits else usual
-
-
-def _unit(vectors):
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
-
-
-def _axes(up, front=None, left=None):
-    """(left, up, front) [3, 3], square to each other, from up and one of the others."""
-    up = _unit(up)
-    left = np.cross(up, front) if left is None else left - up * (left @ up)
-    left = _unit(left)
-    return np.stack([left, up, np.cross(left, up)])
 
 
 # ------------------------------------------------------------------------------------------------
@@ -437,9 +313,9 @@ class _Tailor:
             places = self._places(wrist)
             end = max((places[p] for p in far), key=np.linalg.norm)
             along = end if np.linalg.norm(end) > 0.03 else along
-        along = _unit(along)
+        along = unit(along)
         thumb = front if abs(front @ along) < 0.7 else up
-        thumb = _unit(thumb - (thumb @ along) * along)
+        thumb = unit(thumb - (thumb @ along) * along)
         frame = self.frame(wrist, np.stack([thumb, np.cross(along, thumb), along]))
 
         def place(far, to_thumb):
@@ -462,14 +338,14 @@ class _Tailor:
         up = d.usual(ankle, d.up, low) if d.rest is not None else np.array([0.0, 1.0, 0.0])
         toes = [p for chain in self.below(ankle) for p in chain]
         places = self._places(ankle)
-        far = [p for p in toes if np.linalg.norm(_off(places[p], up)) > 0.03]
+        far = [p for p in toes if np.linalg.norm(without(places[p], up)) > 0.03]
         if far:
-            ahead = _off(places[far[0]], up)
+            ahead = without(places[far[0]], up)
         elif d.rest is not None:
             ahead = d.axes(ankle)[2]
         else:
             return
-        axes = _axes(up, front=_off(ahead, up))
+        axes = axes_of(up, front=without(ahead, up))
         frame = self.frame(ankle, axes)
         ball = min(np.linalg.norm(ahead), 0.11) if far else 0.075
         lowest = min([0.0, *(places[p] @ up for p in toes)])
@@ -489,7 +365,7 @@ class _Tailor:
         R, toe = self.directions.R, far[0]
         turn = np.einsum("fba,fbc->ac", R[:, toe], R[:, ankle])  # on average, times F
         way = place - self._places(ankle)[toe]
-        return at(self.point(toe, _unit(turn @ way) * np.linalg.norm(way)))
+        return at(self.point(toe, unit(turn @ way) * np.linalg.norm(way)))
 
     # ---- trunk, neck and head -----------------------------------------------------------------
     def trunk(self):
@@ -586,47 +462,3 @@ class _Tailor:
         base = [between(last, self.stand, way) for way in (0, 0.01, 0.05, 0.06)]
         self.rod("stand", base, (0.001, 0.085, 0.085, 0.001), sides=28)
         return points, np.append(parents, -1)
-
-
-def _off(vector, up):
-    """A vector [3] without its part along up."""
-    return vector - (vector @ up) * up
-
-
-# ------------------------------------------------------------------------------------------------
-# Skin
-# ------------------------------------------------------------------------------------------------
-CAP = np.radians([90, 60, 30])  # both ends of a part are rounded: three rings more
-
-
-def surface(part, pose):
-    """The mesh of a Part in one pose [P, 3] -> (places [K + 6, sides, 3], normals, the same).
-
-    Corners that are neighbours in either direction belong together; each row is closed.
-    """
-    middle = np.array([sum(w * pose[p] for p, w in ring[0]) for ring in part.rings])  # [K, 3]
-    wide, deep = (np.array([ring[k] for ring in part.rings], dtype=float) for k in (2, 3))
-    along = _unit(np.gradient(middle, axis=0))  # [K, 3]
-    seed = np.eye(3)[np.argmin(np.abs(middle[-1] - middle[0]))]
-    steps = np.linalg.norm(np.gradient(middle, axis=0), axis=1)  # [K]
-    slopes = np.gradient((wide + deep) / 2) / np.maximum(steps, 1e-9)
-    across = np.array([sum(w * pose[p] for p, w in ring[1]) if ring[1] else seed
-                       for ring in part.rings])  # fmt: skip
-    across = _unit(across - np.sum(across * along, axis=1, keepdims=True) * along)
-    front = np.cross(across, along)
-    angles = np.arange(part.sides) * 2 * np.pi / part.sides
-    rows, normals = [], []
-    last = len(middle) - 1
-    rings = [(0, -1, angle) for angle in CAP] + [(k, 0, 0.0) for k in range(last + 1)]
-    rings += [(last, 1, angle) for angle in CAP[::-1]]
-    for k, end, angle in rings:
-        round = min(wide[k], deep[k])
-        a, b = wide[k] * np.cos(angle), deep[k] * np.cos(angle)
-        out = np.cos(angles)[:, None] * across[k], np.sin(angles)[:, None] * front[k]
-        centre = middle[k] + end * round * np.sin(angle) * along[k]
-        rows.append(centre + a * out[0] + b * out[1])
-        # The normal of an ellipse is (x / a^2, y / b^2); then lean it along the row of rings
-        side = _unit(deep[k] * out[0] + wide[k] * out[1])
-        tilt = end * np.sin(angle) if end else -slopes[k]
-        normals.append(np.cos(angle) * side + tilt * along[k])
-    return np.array(rows), _unit(np.array(normals))

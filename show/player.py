@@ -1,6 +1,7 @@
 """The player page: one HTML file that plays motions with their sound in a browser, offline.
 
-player.html is the template; player_page puts the motions and the sound into it as one JSON object.
+player.html is the template, mannequin.js paints its bodies; player_page puts them together, with
+the motions and the sound as one JSON object.
 """
 
 import base64
@@ -20,6 +21,7 @@ from show.mannequin import dress
 from tools import written_beside
 
 TEMPLATE = Path(__file__).with_name("player.html")
+PAINTER = Path(__file__).with_name("mannequin.js")
 TALL = 1.7  # metres: how tall every body is shown, as in player.html
 MP3_LEVEL = 0.6  # of 0 (best) to 1: some 64 kbit a second
 
@@ -43,7 +45,9 @@ def player_page(title, motions, waveform=None, strokes=None, made=""):
         data["audio"], data["peaks"] = _sound_data(waveform), _peaks(waveform)
     # A title that holds "</script>" must not end the script element
     data = json.dumps(data).replace("<", "\\u003c")
-    return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", data, 1)
+    page = TEMPLATE.read_text(encoding="utf-8")
+    page = page.replace("\n__MANNEQUIN__\n", PAINTER.read_text(encoding="utf-8"), 1)
+    return page.replace("= __DATA__;", f"= {data};", 1)
 
 
 def _body_data(label, motion, strokes):

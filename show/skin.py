@@ -1,11 +1,46 @@
-"""The skin of a whole body at once: what mannequin.surface does part by part, for films.
+"""From parts to corners and normals: surface() part by part, Skin all at once, for films.
 
 parts -> Skin -> skin.mesh(pose): corners and normals, to go with skin.triangles
 """
 
 import numpy as np
 
-from show.mannequin import CAP
+from show.anatomy import unit
+
+CAP = np.radians([90, 60, 30])  # both ends of a part are rounded: three rings more
+
+
+def surface(part, pose):
+    """The mesh of a Part in one pose [P, 3] -> (places [K + 6, sides, 3], normals, the same).
+
+    Corners that are neighbours in either direction belong together; each row is closed.
+    """
+    middle = np.array([sum(w * pose[p] for p, w in ring[0]) for ring in part.rings])  # [K, 3]
+    wide, deep = (np.array([ring[k] for ring in part.rings], dtype=float) for k in (2, 3))
+    along = unit(np.gradient(middle, axis=0))  # [K, 3]
+    seed = np.eye(3)[np.argmin(np.abs(middle[-1] - middle[0]))]
+    steps = np.linalg.norm(np.gradient(middle, axis=0), axis=1)  # [K]
+    slopes = np.gradient((wide + deep) / 2) / np.maximum(steps, 1e-9)
+    across = np.array([sum(w * pose[p] for p, w in ring[1]) if ring[1] else seed
+                       for ring in part.rings])  # fmt: skip
+    across = unit(across - np.sum(across * along, axis=1, keepdims=True) * along)
+    front = np.cross(across, along)
+    angles = np.arange(part.sides) * 2 * np.pi / part.sides
+    rows, normals = [], []
+    last = len(middle) - 1
+    rings = [(0, -1, angle) for angle in CAP] + [(k, 0, 0.0) for k in range(last + 1)]
+    rings += [(last, 1, angle) for angle in CAP[::-1]]
+    for k, end, angle in rings:
+        round = min(wide[k], deep[k])
+        a, b = wide[k] * np.cos(angle), deep[k] * np.cos(angle)
+        out = np.cos(angles)[:, None] * across[k], np.sin(angles)[:, None] * front[k]
+        centre = middle[k] + end * round * np.sin(angle) * along[k]
+        rows.append(centre + a * out[0] + b * out[1])
+        # The normal of an ellipse is (x / a^2, y / b^2); then lean it along the row of rings
+        side = unit(deep[k] * out[0] + wide[k] * out[1])
+        tilt = end * np.sin(angle) if end else -slopes[k]
+        normals.append(np.cos(angle) * side + tilt * along[k])
+    return np.array(rows), unit(np.array(normals))
 
 
 class Skin:

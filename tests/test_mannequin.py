@@ -7,7 +7,9 @@ from test_player import motion_of, person
 
 from body.bvh import read_bvh
 from body.motion import BvhError
-from show.mannequin import Part, at, dress, find_anatomy, stature, surface
+from show.anatomy import find_anatomy, stature
+from show.mannequin import Part, at, dress
+from show.skin import surface
 
 
 def a_person(**settings):
