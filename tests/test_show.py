@@ -322,7 +322,7 @@ def test_the_skin_of_a_body_is_that_of_its_parts(take):
     whole = skin.Skin(dressed.parts, dressed.points.shape[1])
     for pose in dressed.points[::30]:
         corners, normals = whole.mesh(pose)
-        parts = [mannequin.surface(part, pose) for part in dressed.parts]
+        parts = [skin.surface(part, pose) for part in dressed.parts]
         expected = np.concatenate([places.reshape(-1, 3) for places, _ in parts])
         np.testing.assert_allclose(corners, expected, atol=1e-9)
         outside = np.concatenate([directions.reshape(-1, 3) for _, directions in parts])
@@ -393,7 +393,7 @@ def test_a_shadow_falls_on_the_floor_away_from_the_light():
 
 
 def test_films_and_page_have_one_light_and_the_same_colours():
-    page = player.TEMPLATE.read_text(encoding="utf-8")
+    page = player.TEMPLATE.with_name("mannequin.js").read_text(encoding="utf-8")
     numbers = re.search(r"const LIGHT = \[([^]]*)\]", page)[1].split(",")
     np.testing.assert_allclose(painter.LIGHT, [float(number) for number in numbers])
     words = re.findall(r'"(\w+)"', re.search(r"const COLOURS = \[([^]]*)\]", page)[1])
