@@ -1,7 +1,7 @@
 """A body becomes pixels, in numpy: a depth buffer, soft light, smooth edges, a shadow.
 
     1. Stage        where in the picture what is; an empty stage; a body on it
-    2. lit          the colours of corners in our light: what player.html does in its shader
+    2. lit          the colours of corners in our light: what mannequin.js does in its shader
     3. rasterise    which triangle is the nearest at each pixel
 
 We look from infinitely far away, from slightly above. Places are in body heights: x to the right,
