@@ -1,13 +1,14 @@
 // How the page paints the mannequin: 1. its skin  2. with WebGL  3. without it.
 //
 // player.py puts this file into player.html. Used from there: bodies, camera, project, figure,
-// rowsOnStage, follow, isOn and TALL.
+// gl, rowsOnStage, follow, isOn and TALL.
 
 // ---- 1. The skin: rings around sums of points. mannequin.py says which; surface() in skin.py
 // ---- does the same as skin() ------------------------------------------------------------------
 const COLOURS = ["left", "right", "trunk", "pelvis", "head", "eye", "dark", "lips", "stand"];
 
 function readPart([colour, sides, rings]) {
+  if (!gl) sides = Math.max(Math.round(sides * 0.45), 5);  // a plain canvas is slow
   return { colour: COLOURS.indexOf(colour), sides, count: rings.length,
     middles: rings.map(ring => ring[0]), across: rings.map(ring => ring[1]),
     wide: rings.map(ring => ring[2] * TALL), deep: rings.map(ring => ring[3] * TALL) };
@@ -225,7 +226,7 @@ function linesOnFloor() {                                  // piece by piece, fo
   return Float32Array.from(ends, n => n * CELL);
 }
 
-function program(gl, corners, pixels, inputs) {
+function program(corners, pixels, inputs) {
   const made = gl.createProgram();
   for (const [kind, text] of [[gl.VERTEX_SHADER, corners], [gl.FRAGMENT_SHADER, pixels]]) {
     const shader = gl.createShader(kind);
@@ -246,10 +247,10 @@ function program(gl, corners, pixels, inputs) {
   return made;
 }
 
-function makeGlPainter(gl) {
-  const skinner = program(gl, SKIN_CORNERS, SKIN_PIXELS, ["place", "normal", "tint"]);
-  const shadower = program(gl, SHADOW_CORNERS, SHADOW_PIXELS, ["place"]);
-  const floorer = program(gl, FLOOR_CORNERS, FLOOR_PIXELS, ["corner"]);
+function makeGlPainter() {
+  const skinner = program(SKIN_CORNERS, SKIN_PIXELS, ["place", "normal", "tint"]);
+  const shadower = program(SHADOW_CORNERS, SHADOW_PIXELS, ["place"]);
+  const floorer = program(FLOOR_CORNERS, FLOOR_PIXELS, ["corner"]);
   const cornerBuffer = gl.createBuffer(), mesh = gl.createVertexArray();
   const square = gl.createVertexArray();
   const fill = (kind, buffer, content, use) => {
@@ -415,7 +416,8 @@ function makeFlatPainter() {
     for (let t = body.firstTriangle; t < end; t += 3) {
       const [a, b, c] = [triangles[t], triangles[t + 1], triangles[t + 2]];
       const turned = (x[b] - x[a]) * (y[c] - y[a]) - (x[c] - x[a]) * (y[b] - y[a]);
-      if (turned < 0) list.push([depth[a] + depth[b] + depth[c], a, b, c]);
+      const cloth = tints[a] === 2 || tints[a] === 3 ? 0.1 : 0;           // over what it covers
+      if (turned < 0) list.push([depth[a] + depth[b] + depth[c] - cloth, a, b, c]);
     }
     list.sort((p, q) => q[0] - p[0]);
     pen.globalAlpha = ghost < 0 ? 1 : 0.4;
@@ -439,7 +441,7 @@ function makeFlatPainter() {
         x[v] = spot.x; y[v] = spot.y; depth[v] = spot.depth;
       }
       const [px, , pz] = body.point(body.root), ground = project([px, 0, pz], body.row);
-      pen.fillStyle = `rgba(30,38,56,${theme() === "dark" ? 0.5 : 0.16})`;
+      pen.fillStyle = theme() === "dark" ? "rgba(0,0,0,0.4)" : "rgba(30,38,56,0.16)";
       pen.beginPath();
       const wide = 0.4 * ground.size, flat = Math.max(wide * Math.sin(camera.pitch), 1);
       pen.ellipse(ground.x, ground.y, wide, flat, 0, 0, 7);
