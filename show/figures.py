@@ -100,7 +100,8 @@ def stand(motion):
     window = np.ones(2 * reach + 1) / (2 * reach + 1)
     path = [np.convolve(root[:, axis], window, mode="valid") for axis in (0, 2)]
     points[..., [0, 2]] -= np.stack(path, axis=1)[:, None]  # [F, 1, 2]
-    skin = Skin(dressed.parts, points.shape[1])
+    nothing = [Part("trunk", 3, [([(0, 1.0)], None, 0.0, 0.0)] * 2)]  # no bone has a length
+    skin = Skin(dressed.parts or nothing, points.shape[1])
     # A low quantile, not the minimum: one bad frame must not sink the floor.
     some = points[:: -(-len(points) // 100)]
     points[..., 1] -= np.quantile([skin.mesh(pose)[0][:, 1].min() for pose in some], 0.05)

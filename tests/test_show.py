@@ -430,6 +430,22 @@ def test_a_skeleton_without_hands_is_drawn_without_their_speed(take):
     assert not figure.axes[1].lines and figure.axes[1].get_legend() is None
 
 
+def test_a_joint_without_bones_is_drawn_as_nothing(take):
+    motion = read_bvh(take[0])
+    alone = replace(
+        motion,
+        names=["root"],
+        parents=motion.parents[:1],
+        offsets=motion.offsets[:1],
+        channels=motion.channels[:1],
+        end_sites=[],
+        rotations=motion.rotations[:, :1],
+        positions=motion.positions[:, :1],
+    )
+    picture = np.asarray(figures.plot_motion(None, "alone", alone).axes[0].images[0].get_array())
+    assert np.ptp(picture, axis=1).max() == 0, "nothing but wall and floor"
+
+
 def test_the_loss_curve_ends_at_the_last_step():
     losses = [1 / (n + 1) for n in range(57)]
     raw, smooth = figures.plot_loss(None, losses, every=10, last=563).axes[0].lines
