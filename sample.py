@@ -168,7 +168,7 @@ def files(args, generator, how, seeds):
             labels = [f"seed {seed}" for seed in seeds] if len(seeds) > 1 else ["model"]
             own = dict(zip(labels, motions[n * len(seeds) :]))
             try:
-                said = write_outputs(args.out, stem, own, waveform)
+                said = write_outputs(args.out, stem, own, waveform, args, how)
             except OSError as error:  # too long a name, a full disk
                 refuse(error, failed)
                 continue

@@ -21,6 +21,9 @@ def parse(arguments=None):
     add("--out", default="out", type=Path, help="folder to write to" + usual)
     add("--seed", type=seed_number, default=0, help="another seed, another motion" + usual)
     add("--seeds", type=int, default=1, metavar="N", help="N motions for each file, on one page")
+    rate = "frames a second of the BVH, usually 24, 30 or 60 (default: the model's, 20)"
+    add("--fps", type=float, metavar="N", help=rate)
+    add("--unit", choices=("m", "cm"), help="unit of the BVH (default: that of the recordings)")
     how = parser.add_argument_group("sampling; by default as the model's recipe says").add_argument
     how("--sampler", choices=list(SAMPLERS), help="how noise becomes motion; ddpm is the paper's")
     how("--steps", type=int, metavar="N", help="passes of the network; 1000 is the paper's")
@@ -49,6 +52,11 @@ def refuse_odd(parser, args):
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
     if not 0.1 <= args.grid_power <= 10:  # nan is refused too
         parser.error(f"--grid-power must be between 0.1 and 10, not {args.grid_power}")
+    if args.fps is not None and not 1 <= args.fps <= 240:
+        parser.error(f"--fps must be between 1 and 240, not {args.fps:g}")
+    if (args.stream or args.live) and (args.fps or args.unit):
+        what = "--stream and --live write the model's own frames; leave --fps and --unit out"
+        parser.error(what)
     if args.guidance is not None and not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
     if bool(args.audio) == args.live:

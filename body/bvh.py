@@ -238,14 +238,19 @@ def _apply_channels(rows, channels, offsets):
 # Writing
 # ------------------------------------------------------------------------------------------------
 def write_bvh(path, motion):
-    """Write `motion` as BVH, with the joints, offsets and channel orders that it came with.
+    """Write bvh_text(motion) into a file, which appears whole or not at all."""
+    with written_beside(path) as beside:
+        beside.write_text(bvh_text(motion), encoding="utf-8")
+
+
+def bvh_text(motion):
+    """`motion` as BVH, with the joints, offsets and channel orders that it came with -> str.
 
     Angles run on past 180 degrees instead of jumping: a program that interpolates between frames
-    would otherwise spin the limb. The file appears whole or not at all.
+    would otherwise spin the limb.
     """
     text, file_order = _head(motion, str(len(motion)))
-    with written_beside(path) as beside:
-        beside.write_text(text + _rows(motion, file_order)[0], encoding="utf-8")
+    return text + _rows(motion, file_order)[0]
 
 
 def _head(motion, frames):
@@ -266,7 +271,7 @@ def _head(motion, frames):
         channels = motion.channels[j]
         lines.append(f"{tab}{'JOINT' if tab else 'ROOT'} {motion.names[j]}")
         lines.append(tab + "{")
-        lines.append(f"{tab}\tOFFSET {numbers(motion.offsets[j])}")
+        lines.append(f"{tab}\tOFFSET {numbers(_rest_place(motion, j))}")
         lines.append(f"{tab}\tCHANNELS {len(channels)} {' '.join(channels)}".rstrip())
 
     def end(j, tab):
@@ -284,6 +289,18 @@ def _head(motion, frames):
             stack += [(begin, child, tab + "\t") for child in reversed(children[j])]
     lines += ["MOTION", f"Frames: {frames}", f"Frame Time: {motion.frame_time:.9g}"]
     return "\n".join(lines) + "\n", file_order
+
+
+def _rest_place(motion, j):
+    """Joint j's OFFSET [3]; of the root 0 along each axis of which its rows hold the place.
+
+    They replace the OFFSET in Blender and here. But three.js adds both, and a body whose hips rest
+    93 cm high would float at twice that height.
+    """
+    if motion.parents[j] >= 0:
+        return motion.offsets[j]
+    in_rows = [f"{axis}position" in motion.channels[j] for axis in "XYZ"]
+    return np.where(in_rows, 0.0, motion.offsets[j])
 
 
 def _rows(motion, file_order, before=None):

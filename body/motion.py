@@ -1,9 +1,10 @@
 """A motion as arrays: the skeleton, its rotations frame by frame, forward kinematics, frame rates.
 
 In reading order: Motion (the skeleton and what it does), frame rates (what a file means by its
-frame time), resampling to another rate, and the change of the vertical axis.
+frame time), resampling to another rate, and the change of the vertical axis and of the unit.
 """
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -153,8 +154,39 @@ def between(motion, before, after, u, frame_time):
     return replace(motion, frame_time=frame_time, rotations=rotations, positions=positions)
 
 
+def smoothly(motion, fps):
+    """A finished motion at a higher rate, without corners in its speed. Frame n is at n / fps s.
+
+    Along a cubic through the frames (Catmull-Rom), in each rotation's own tangent space. Straight
+    from frame to frame, hands would jerk 20 times a second. The last pose is held until the motion
+    is as long as before: F frames at r a second last F / r, never less.
+    """
+    F, rate = len(motion), rate_of(motion.frame_time)
+    if rate == fps:
+        return motion
+    # A frame more, where the last pose is held
+    k, _, u = neighbours(F + 1, motion.frame_time, fps)
+    n = math.ceil(F * fps / rate - 1e-6)
+    k, u = k[:n], u[:n, None, None]
+    before, after, later = (np.clip(k + step, 0, F - 1) for step in (-1, 1, 2))
+    k = np.minimum(k, F - 1)
+
+    def mixed(x_before, x_after, x_later):
+        """The cubic from 0, at u: [n, J, 3]. The others are seen from frame k."""
+        speed, speed_after = (x_after - x_before) / 2, x_later / 2
+        bent = (u**3 - 2 * u**2 + u) * speed + (u**3 - u**2) * speed_after
+        return bent + (3 * u**2 - 2 * u**3) * x_after
+
+    R, p = motion.rotations, motion.positions
+    back = np.swapaxes(R[k], -1, -2)  # [n, J, 3, 3]
+    turn = mixed(*(matrix_to_exp(back @ R[others]) for others in (before, after, later)))
+    move = mixed(*(p[others] - p[k] for others in (before, after, later)))  # [n, J, 3]
+    rotations, positions = R[k] @ exp_to_matrix(turn), p[k] + move
+    return replace(motion, frame_time=1 / fps, rotations=rotations, positions=positions)
+
+
 # ------------------------------------------------------------------------------------------------
-# The vertical axis
+# The vertical axis, the unit
 # ------------------------------------------------------------------------------------------------
 def upright(motion, up):
     """The motion with its file's upward axis `up`, "y" or "z", made Y, as everywhere here."""
@@ -164,3 +196,15 @@ def upright(motion, up):
     rotations, positions = motion.rotations.copy(), motion.positions.copy()
     rotations[:, 0], positions[:, 0] = turn @ rotations[:, 0], positions[:, 0] @ turn.T
     return replace(motion, rotations=rotations, positions=positions)
+
+
+def in_unit(motion, unit):
+    """The motion in "m" or "cm". A file does not say its unit, but a body is near 1.7 m tall.
+
+    So the unit is taken for the power of ten that comes nearest: metres, centimetres, millimetres.
+    """
+    metres = 10.0 ** -round(math.log10(max(motion.body_height(), 1e-9) / 1.7))
+    factor = metres * {"m": 1, "cm": 100}[unit]
+    ends = [(j, name, tuple(factor * x for x in offset)) for j, name, offset in motion.end_sites]
+    offsets, positions = factor * motion.offsets, factor * motion.positions
+    return replace(motion, offsets=offsets, positions=positions, end_sites=ends)

@@ -16,8 +16,8 @@ from beyond.stream import segment_of
 from body.pose import HEIGHT
 from diffmotion import generate
 from recordings.audio import SAMPLE_RATE
-from show.figures import DARK, draw_body, draw_trails, new_figure, stand, write_picture
-from show.film import Body, Scene, paint_film, write_film
+from show.figures import DARK, draw_bodies, new_figure, stand, write_picture
+from show.film import Scene, paint_film, write_film
 
 
 # ------------------------------------------------------------------------------------------------
@@ -129,19 +129,18 @@ def plot_dissolve(
     for bottom, label in ((0.52, "into noise"), (0.02, "and back, hearing the speech")):
         text = dict(fontsize=11, color=DARK, rotation=90, va="top")
         figure.text(0.004, bottom + 0.45, label, **text)
-    return write_picture(path, figure, dpi=80)
+    return write_picture(path, figure, dpi=100)
 
 
 def _draw_moment(figure, codec, pose, t, frame, column, columns, bottom):
     """One of `columns`: the body of poses [F, P] at `frame`, and below it all their features."""
-    points, parents, names = stand(held(codec, pose))
-    n, wide = min(frame, len(points) - 1), 1 / columns
+    body = stand(held(codec, pose))
+    n, wide = min(frame, len(body.points) - 1), 1 / columns
     axes = figure.add_axes((column * wide, bottom + 0.1, wide, 0.36))
     axes.set(xlim=(-0.44, 0.44))
     axes.set_ylim(-0.07, -0.07 + 0.88 * 0.36 * 7.6 / 2.2)  # one scale for both axes
     axes.axis("off")
-    draw_body(axes, points[n], parents, names)
-    draw_trails(axes, points, names, n)
+    draw_bodies(axes, [(body, n, 0.0)], trail=round(codec.fps))
     axes.set_title(f"t = {t}", fontsize=11, color=DARK, pad=2)
     features = figure.add_axes(((column + 0.06) * wide, bottom, 0.88 * wide, 0.09))
     colours = dict(cmap="RdBu_r", vmin=-2.5, vmax=2.5)
@@ -169,7 +168,7 @@ def animate_dissolve(path, generator, waveform, seconds=9.0, fps=10, width=480, 
     come, go = round(0.3 * frames), round(0.15 * frames)
     back = walk_back(generator, speech, seed=seed)
     noisy = walk_there(generator, generator.model.transform(back[-1][1][None]), seed)
-    levels, scenes = {}, []  # t -> (points, parents, names, features): most share the clean one
+    levels, scenes = {}, []  # t -> (Standing, features): most share the clean one
     for n in range(frames):
         if n < come:
             t, pose = back[int(n / come * (len(back) - 1))]
@@ -179,10 +178,10 @@ def animate_dissolve(path, generator, waveform, seconds=9.0, fps=10, width=480, 
             t = round((n - frames + go + 1) / go * (schedule.num_steps - 1))
             pose = noisy(t)
         if t not in levels:
-            levels[t] = *stand(held(codec, pose)), pose.cpu().numpy().T
-        points, parents, names, features = levels[t]
-        body = Body("", points, parents, names, x=0.0, frame=n * every)
-        scenes.append(Scene([body], f"noise, t = {t}" if t >= 0 else "motion", features))
+            levels[t] = stand(held(codec, pose)), pose.cpu().numpy().T
+        body, features = levels[t]
+        caption = f"noise, t = {t}" if t >= 0 else "motion"
+        scenes.append(Scene([(body, n * every, 0.0)], [], caption, features))
     waveform = waveform[: int(frames / fps * SAMPLE_RATE)]
     pictures = paint_film(scenes, (-0.45, 0.45, 1.08), waveform, fps, width, height)
     write_film(path, pictures, frames, fps, waveform)

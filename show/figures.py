@@ -2,7 +2,7 @@
 
 Reading order
     1. figures        new_figure, write_picture
-    2. a body         stand (Motion -> points to draw), draw_body, draw_trails
+    2. a body         stand (Motion -> Standing), draw_bodies; painter.py paints
     3. a motion       draw_sound, plot_motion: poses along the waveform
     4. a training     plot_loss, plot_layers
 
@@ -14,17 +14,20 @@ matplotlib takes half a second to import. So it is imported where something is d
 that import this file and draw nothing start without it.
 """
 
-import math
-import re
 import warnings
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
-from body.joints import hand_joints, shown_points, side_and_stem
+from body.joints import hand_joints
 from body.motion import BvhError
-from body.size import height_of
 from body.strokes import find_strokes
 from recordings.audio import SAMPLE_RATE
+from show.anatomy import find_anatomy, stature
+from show.mannequin import Part, dress
+from show.painter import Stage
+from show.skin import Skin
 from tools import written_beside
 
 # The colours of the player page, darker where they are used for thin lines
@@ -72,204 +75,88 @@ def write_picture(path, figure, dpi=80):
 # ------------------------------------------------------------------------------------------------
 # 2. A body on paper
 # ------------------------------------------------------------------------------------------------
-# Thickness of a bone in body heights, by the name of its lower joint. The first that matches.
-THICKNESS = [
-    (r"thumb|index|middle|ring|pinky|finger", 0.010),
-    (r"hand|wrist|toe|foot|ankle", 0.028),
-    (r"fore|lower|elbow|knee|shin|calf|(?<!up)(?<!upper)leg", 0.036),
-    ("", 0.048),
-]
+@dataclass
+class Standing:
+    """A body, ready to be painted: in body heights, from the front, its soles at y = 0.
 
-# Where a limb begins. "LeftShoulder" is the collar bone in some skeletons. In others it is the
-# joint of the upper arm, and there is no "LeftArm". So the patterns are tried in this order.
-LIMB_TOPS = {
-    "hip": ("up(per)?[_ ]?leg|thigh", "hip"),
-    "shoulder": (r"(^|left|right|up|upper|[_.: -])arm", "shoulder|shldr"),
-}
+    x runs to our right, y up, z towards us. Its path over the ground, averaged over 1 s, is
+    subtracted: who walks stays in the picture.
+    """
 
-
-def side_of(name):
-    """ "left", "right" or "" from a joint's name, as various programs write it."""
-    return side_and_stem(name)[0]
+    points: np.ndarray  # [F, P, 3] joints, then End Sites, then points of the mannequin
+    names: list  # [P]; "" for what is no joint
+    skin: Skin
+    wrists: list  # [left, right] points, or None
 
 
 def stand(motion):
-    """Motion -> (points [F, P, 3], parents [P], names [P]), ready to be drawn.
-
-    Points are joints, then End Sites, which have the name of their joint. They are in body
-    heights, with the floor at y = 0, seen from the front: x to our right, y up, z towards us. The
-    path over the ground, averaged over 1 s, is subtracted: a body that walks stays in the picture.
-    """
-    points, parents = shown_points(motion)  # [F, P, 3], [P]
-    names = list(motion.names) + [motion.names[j] for j, _, _ in motion.end_sites]
-    points = points / max(height_of(motion), 1e-9)
-    across = _across(points[len(points) // 2], names)
-    front = np.cross(across, [0, 1, 0])
-    points = points @ np.stack([across, [0, 1, 0], front], axis=1)  # [F, P, 3]
-    # A low quantile, not the minimum: one bad frame must not sink the floor.
-    points[..., 1] -= np.quantile(points[..., 1].min(axis=1), 0.05)
+    """Motion -> Standing."""
+    dressed = dress(motion)
+    across = _across(motion, dressed)
+    axes = np.stack([across, [0, 1, 0], np.cross(across, [0, 1, 0])], axis=1)
+    points = dressed.points @ axes  # [F, P, 3]
     reach = min(len(points) // 2, round(0.5 / motion.frame_time))
     root = np.pad(points[:, 0], ((reach, reach), (0, 0)), mode="edge")  # [F + 2 reach, 3]
     window = np.ones(2 * reach + 1) / (2 * reach + 1)
     path = [np.convolve(root[:, axis], window, mode="valid") for axis in (0, 2)]
     points[..., [0, 2]] -= np.stack(path, axis=1)[:, None]  # [F, 1, 2]
-    return points, parents, names
+    nothing = [Part("trunk", 3, [([(0, 1.0)], None, 0.0, 0.0)] * 2)]  # no bone has a length
+    skin = Skin(dressed.parts or nothing, points.shape[1])
+    # A low quantile, not the minimum: one bad frame must not sink the floor.
+    some = points[:: -(-len(points) // 100)]
+    points[..., 1] -= np.quantile([skin.mesh(pose)[0][:, 1].min() for pose in some], 0.05)
+    return Standing(points, dressed.names, skin, dressed.wrists)
 
 
-def _across(pose, names):
-    """The horizontal unit vector [3] from the right side of a pose [P, 3] to its left side."""
-    left = [p for p, name in enumerate(names) if side_of(name) == "left"]
-    right = [p for p, name in enumerate(names) if side_of(name) == "right"]
-    if not left or not right:
-        return np.array([1.0, 0.0, 0.0])
-    across = (pose[left].mean(axis=0) - pose[right].mean(axis=0)) * [1, 0, 1]
-    return across / max(np.linalg.norm(across), 1e-9)
+def _across(motion, dressed):
+    """The horizontal unit vector [3] from a body's right to its left, over the whole motion.
 
-
-class Tubes:
-    """Thick lines with a dark rim and a light streak, painted from the farthest to the nearest."""
-
-    def __init__(self, axes):
-        self.axes = axes
-        inches = axes.get_position().width * axes.figure.get_figwidth()
-        self.scale = 72 * (inches / np.ptp(axes.get_xlim()))  # points of paper a body height
-        self.lines = []  # (depth, two ends [2, 2], width in points, colour)
-
-    def add(self, a, b, depth, width, colour, streaked=True):
-        """A tube from a [2] to b [2]; `width` in body heights; what has more depth is nearer."""
-        from matplotlib.colors import to_rgb
-
-        colour, width = np.array(to_rgb(colour)), self.scale * width
-        streak = np.array([-0.2, 0.2]) * width / self.scale
-        self.lines.append((depth, (a, b), width + 1.2, 0.55 * colour))
-        self.lines.append((depth + 1e-4, (a, b), width, colour))
-        if streaked:
-            ends = (a + streak, b + streak)
-            self.lines.append((depth + 2e-4, ends, 0.3 * width, colour + 0.45 * (1 - colour)))
-
-    def draw(self):
-        """Put all tubes onto the axes, the farthest first."""
-        from matplotlib.collections import LineCollection
-
-        self.lines.sort(key=lambda line: line[0])
-        _, ends, widths, colours = zip(*self.lines) if self.lines else ((), (), (), ())
-        lines = LineCollection(ends, linewidths=widths, colors=colours, capstyle="round", zorder=2)
-        self.axes.add_collection(lines)
-
-
-def draw_body(axes, points, parents, names, x=0.0, pitch=0.12):
-    """Draw one pose, points [P, 3] as stand() gives them, onto axes with fixed limits.
-
-    x: how far it is shifted to our right; pitch: how far above we look from, radians.
+    From hips and shoulders; hands and feet may be crossed. A body that turns round is taken as it
+    stands in the middle frame. A skeleton without either is seen along z.
     """
-    height = math.cos(pitch) * points[:, 1] - math.sin(pitch) * points[:, 2]
-    flat = np.stack([points[:, 0] + x, height], axis=1)  # [P, 2]
-    _draw_shadow(axes, flat, points, parents, pitch)
-    tubes, colours = Tubes(axes), {"left": LEFT, "right": RIGHT, "": MIDDLE}
-    limbs = _limb_tops(names)
-    inside = set()  # joints of the trunk, whose bones are not drawn
-    if None not in limbs.values():
-        inside = _with_all_above(limbs.values(), parents)
-        chest = _draw_trunk(tubes, flat, points, limbs)
-    head = next((p for p, name in enumerate(names) if "head" in name.lower()), None)
-    for p, parent in enumerate(parents):
-        if parent < 0 or parent == head or p in inside:
-            continue
-        # The neck of some skeletons begins deep in the chest; it is drawn from the shoulders on.
-        start = chest if parent in inside and not side_of(names[p]) else flat[parent]
-        depth = points[[parent, p], 2].mean()
-        tubes.add(start, flat[p], depth, _thickness(names[p]), colours[side_of(names[p])])
-    if head is not None:
-        top = next((p for p, parent in enumerate(parents) if parent == head), head)
-        up = flat[top] - flat[head]
-        depth = points[head, 2] + 0.02
-        tubes.add(flat[head] + 0.45 * up, flat[head] + 0.6 * up, depth, 0.1, "#a8b2c4")
-    tubes.draw()
+    anatomy = find_anatomy(motion)
+    across = np.zeros((len(motion), 3))
+    for pair in filter(None, (anatomy.hips, anatomy.shoulders)):
+        left, right = pair
+        across += (dressed.points[:, left] - dressed.points[:, right]) * [1, 0, 1]
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)  # [F, 3]
+    mean = across.mean(axis=0)
+    mean = mean if np.linalg.norm(mean) > 0.7 else across[len(across) // 2]
+    size = np.linalg.norm(mean)
+    return mean / size if size > 0.1 else np.array([1.0, 0.0, 0.0])
 
 
-def _thickness(name):
-    """The thickness in body heights of the bone above the joint of this name."""
-    return next(wide for pattern, wide in THICKNESS if re.search(pattern, name, re.IGNORECASE))
+def draw_bodies(axes, bodies, trail=0):
+    """Paint bodies on a floor onto axes with fixed limits: [(Standing, frame, x)].
 
-
-def _limb_tops(names):
-    """{(side, "hip" or "shoulder"): index of the joint where the limb begins, or None}."""
-
-    def first(side, patterns):
-        for pattern in patterns:
-            for p, name in enumerate(names):
-                if side_of(name) == side and re.search(pattern, name, re.IGNORECASE):
-                    return p
-        return None
-
-    sides = ("left", "right")
-    return {(side, kind): first(side, words) for side in sides for kind, words in LIMB_TOPS.items()}
-
-
-def _with_all_above(joints, parents):
-    """These joints and all that they hang on, up to the root: a set of indices."""
-    found = set()
-    for p in joints:
-        while p >= 0:
-            found.add(p)
-            p = parents[p]
-    return found
-
-
-def _draw_shadow(axes, flat, points, parents, pitch):
-    """An ellipse on the floor below every point that is lower than 0.35 body heights."""
-    from matplotlib.collections import EllipseCollection
-
-    ground = np.stack([flat[:, 0], -math.sin(pitch) * points[:, 2]], axis=1)  # [P, 2]
-    low = (points[:, 1] < 0.35) & (parents >= 0)
-    wide = 2 * (0.07 + 0.2 * points[low, 1])
-    alpha = 0.16 * (1 - np.maximum(points[low, 1], 0) / 0.35)
-    shadow = EllipseCollection(
-        wide,
-        wide * max(math.sin(pitch), 0.1),
-        np.zeros(low.sum()),
-        units="x",
-        offsets=ground[low],
-        offset_transform=axes.transData,
-        facecolors=[(0.16, 0.2, 0.3, a) for a in alpha],
-        zorder=1,
-    )
-    axes.add_collection(shadow)
-
-
-def _draw_trunk(tubes, flat, points, limbs):
-    """The trunk, as wide as hips and shoulders are apart -> the middle of the chest [2]."""
-    hips = [flat[limbs[side, "hip"]] for side in ("left", "right")]
-    shoulders = [flat[limbs[side, "shoulder"]] for side in ("left", "right")]
-    waist, chest = sum(hips) / 2, sum(shoulders) / 2
-    # One depth for all parts, so that the rim of each lies below all of them
-    depth = points[list(limbs.values()), 2].mean()
-    parts = [
-        (*hips, 0.08),
-        (0.8 * shoulders[0] + 0.2 * chest, 0.8 * shoulders[1] + 0.2 * chest, 0.07),
-        (waist, chest, 0.1),
-    ]
-    for hip, shoulder in zip(hips, shoulders):
-        parts.append((0.5 * hip + 0.5 * waist, 0.6 * shoulder + 0.4 * chest, 0.1))
-    for a, b, width in parts:
-        tubes.add(a, b, depth, width, MIDDLE, streaked=False)
-    a, b = 0.5 * hips[1] + 0.5 * waist, 0.6 * shoulders[1] + 0.4 * chest
-    tubes.add(a, b, depth + 1e-5, 0.02, "#98a5ba", streaked=False)  # the light
-    return chest
-
-
-def draw_trails(axes, points, names, n, x=0.0, frames=20):
-    """The paths of both hands over the last `frames` frames up to frame n.
-
-    Smooth for a motion, a scribble for noise. points [F, P, 3] and names as stand() gives them.
+    x: how far it is shifted to our right. trail: over so many frames the paths of the hands.
     """
-    for side, colour in (("left", LEFT), ("right", RIGHT)):
-        for p, name in enumerate(names):
-            if side_of(name) == side and re.search("hand|wrist", name, re.IGNORECASE):
-                path = points[max(0, n - frames) : n + 1, p]  # [frames + 1, 3]
-                line = dict(color=colour, lw=1.5, alpha=0.7, zorder=3)
-                axes.plot(path[:, 0] + x, path[:, 1], **line)
-                break
+    box = axes.get_window_extent()
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    wide, tall = max(1, round(box.width)), max(1, round(box.height))
+    stage = Stage(wide, tall, left, bottom, wide / (right - left))
+    picture = stage.empty()
+    for body, frame, x in bodies:
+        paint_body(stage, picture, body, frame, x, trail)
+    limits = (left, right, bottom, top)
+    axes.imshow(np.clip(picture, 0, 1), extent=limits, aspect="auto", zorder=0)
+
+
+def paint_body(stage, picture, body, frame, x=0.0, trail=0):
+    """Paint one pose of a Standing onto a picture of the stage, with its hands' paths."""
+    stage.paint(picture, body.skin, body.points[frame], x)
+    for side, wrist in zip(("left", "right"), body.wrists):
+        if trail and wrist is not None:
+            n = np.maximum(np.arange(frame - trail, frame + 1), 0)
+            stage.paint(picture, trail_skin(side, trail + 1), body.points[n, wrist], x, False)
+
+
+@lru_cache
+def trail_skin(side, points):
+    """The path of a hand through so many points: a rod that grows. A scribble for noise."""
+    radii = 0.006 * np.linspace(0, 1, points) ** 0.7
+    rings = [([(k, 1.0)], None, radius, radius) for k, radius in enumerate(radii)]
+    return Skin([Part(side, 5, rings)], points)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -293,31 +180,36 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     """
     fps = 1 / motion.frame_time
     frames = min(len(motion), max(1, int(seconds * fps)))
+    body = stand(first_frames(motion, frames))
+    shown = [min(frames - 1, round((k + 0.5) * frames / poses)) for k in range(poses)]
     gap = 0.65  # body heights from pose to pose
+    low, high = -0.2, float(np.clip(body.points[shown, :, 1].max() + 0.06, 1.1, 2.5))
     inches = 0.98 * 16 / (poses * gap)  # of a body height: one scale for both axes
-    tall = 1.32 * inches + 2.2
+    tall = (high - low) * inches + 2.2
     figure = new_figure(16, tall)
-    top = figure.add_axes((0.01, 1.9 / tall, 0.98, 1.32 * inches / tall))
+    top = figure.add_axes((0.01, 1.9 / tall, 0.98, (high - low) * inches / tall))
     bottom = figure.add_axes((0.045, 0.5 / tall, 0.95, 1.4 / tall))
-    top.set(xlim=(-0.5 * gap, (poses - 0.5) * gap), ylim=(-0.2, 1.12))
+    top.set(xlim=(-0.5 * gap, (poses - 0.5) * gap), ylim=(low, high))
     top.set_title(title, pad=2, parse_math=False)  # dollars in a file's name are no formula
     top.axis("off")
-    points, parents, names = stand(motion)
-    for k in range(poses):
-        n = min(frames - 1, round((k + 0.5) * frames / poses))
-        draw_body(top, points[n], parents, names, x=k * gap)
-        text = dict(ha="center", fontsize=8, color="#666666")
-        top.text(k * gap, -0.19, f"{n / fps:.1f} s", **text)
+    draw_bodies(top, [(body, n, k * gap) for k, n in enumerate(shown)])
+    for k, n in enumerate(shown):
+        top.text(k * gap, low + 0.01, f"{n / fps:.1f} s", ha="center", fontsize=8, color=DARK)
     if waveform is not None:
         draw_sound(bottom, waveform, frames / fps)
     _draw_hands(bottom, motion, frames)
     bottom.set(xlim=(0, frames / fps), xlabel="seconds (dotted: strokes)")
-    bottom.set_ylabel("body heights a second")
+    bottom.set_ylabel("body heights a second", fontsize=8)
     if bottom.get_legend_handles_labels()[0]:
         low, high = bottom.get_ylim()
         bottom.set_ylim(min(low, -0.3 * high), high)  # no speed is below 0: room for the legend
         bottom.legend(loc="lower right", ncols=3, fontsize=8)
-    return write_picture(path, figure)
+    return write_picture(path, figure, dpi=100)  # bodies are painted pixel by pixel
+
+
+def first_frames(motion, n):
+    """The first n frames of a Motion."""
+    return replace(motion, rotations=motion.rotations[:n], positions=motion.positions[:n])
 
 
 def _draw_hands(axes, motion, frames):
@@ -327,7 +219,7 @@ def _draw_hands(axes, motion, frames):
     except BvhError:  # no joint is named like a hand
         return
     fps = 1 / motion.frame_time
-    wrists = motion.joint_positions()[:, hands] / max(height_of(motion), 1e-9)  # [F, 2, 3]
+    wrists = motion.joint_positions()[:, hands] / stature(motion)  # [F, 2, 3]
     for wrist, side, colour in zip(wrists.swapaxes(0, 1), ("left", "right"), (LEFT, RIGHT)):
         speed = np.zeros(frames)
         if len(motion) > 1:

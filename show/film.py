@@ -2,7 +2,7 @@
 
 Reading order
     1. write_video              motions side by side
-    2. Body, Scene, paint_film  what is in a picture; scenes -> pictures
+    2. Scene, paint_film        what is in a picture; scenes -> pictures
     3. write_film               pictures -> a file: write_gif, write_mp4
 """
 
@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from body.motion import resample
 from recordings.audio import SAMPLE_RATE
-from show.figures import DARK, RIGHT, draw_body, draw_sound, draw_trails, new_figure, stand
+from show.figures import DARK, RIGHT, draw_sound, new_figure, paint_body, stand
+from show.painter import Stage, rgb
 from tools import shown, written_beside
 
 
@@ -32,17 +33,18 @@ def write_video(path, motions, waveform=None, width=960, height=540):
     pictures a second, a .gif 20; motions are resampled to that. waveform: [samples] at 16 kHz.
     """
     fps = 20 if Path(path).suffix.lower() == ".gif" else 30
-    bodies, x, top = [], 0.0, 1.1
+    bodies, x, top = {}, 0.0, 1.1
     for label, motion in motions.items():
-        points, parents, names = stand(resample(motion, fps))
-        x -= points[..., 0].min()
-        bodies.append((label, points, parents, names, x))
-        x += points[..., 0].max() + 0.15
-        top = max(top, points[..., 1].max() + 0.06)
-    frames = max(len(points) for _, points, *_ in bodies)
+        body = stand(resample(motion, fps))
+        x -= body.points[..., 0].min()
+        bodies[label] = body, x
+        x += body.points[..., 0].max() + 0.15
+        top = max(top, body.points[..., 1].max() + 0.06)
+    frames = max(len(body.points) for body, _ in bodies.values())
     scenes = []
     for n in range(frames):
-        scenes.append(Scene([Body(*body, frame=min(n, len(body[1]) - 1)) for body in bodies]))
+        places = [(body, min(n, len(body.points) - 1), x) for body, x in bodies.values()]
+        scenes.append(Scene(places, list(bodies) if len(bodies) > 1 else []))
     pictures = paint_film(scenes, (-0.15, x, top), waveform, fps, width, height)
     write_film(path, pictures, frames, fps, waveform)
 
@@ -51,91 +53,70 @@ def write_video(path, motions, waveform=None, width=960, height=540):
 # 2. From scenes to pictures
 # ------------------------------------------------------------------------------------------------
 @dataclass
-class Body:
-    """A body in a scene."""
-
-    label: str
-    points: np.ndarray  # [F, P, 3], as stand() gives them
-    parents: np.ndarray  # [P]
-    names: list  # [P]
-    x: float  # where it stands
-    frame: int  # which of the F poses it has
-
-
-@dataclass
 class Scene:
     """What one picture of a film shows."""
 
-    bodies: list
+    bodies: list  # (Standing, frame, x): which of its poses, and where
+    labels: list  # a name below each body, or none
     caption: str = ""
     features: np.ndarray | None = None  # an image [rows, columns] above the waveform
+
+    def has_backdrop_of(self, other):
+        """Do both look the same but for the bodies?"""
+        return self.caption == other.caption and self.features is other.features
 
 
 def paint_film(scenes, limits, waveform, fps, width, height):
     """Yield a picture for each scene, uint8 [height, width, 3], the waveform and the moment below.
 
     limits: (left, right, top) of what must be seen, in body heights; width, height: in pixels.
-    Where scenes have features, the paths of the hands are drawn too.
+    Where scenes have features, the paths of the hands over the last 2 s are drawn too.
     """
+    sound = round(0.14 * height) if waveform is not None else 0  # pixels
+    above = sound + (round(0.17 * height) if scenes[0].features is not None else 0)
+    left, right, top = limits
+    bottom = -0.17 if scenes[0].labels else -0.1
+    scale = min(width / (right - left), (height - above) / (top - bottom))  # pixels a body height
+    stage = Stage(width, height - above, (left + right - width / scale) / 2, bottom, scale)
+    seconds, trail = len(scenes) / fps, 0 if scenes[0].features is None else round(2 * fps)
+    backdrop, drawn = None, None
+    for n, scene in enumerate(scenes):
+        if drawn is None or not scene.has_backdrop_of(drawn):
+            backdrop, drawn = _backdrop(stage, scene, waveform, seconds, height, sound), scene
+        picture = backdrop.copy()  # [height, width, 3]
+        for body, frame, x in scene.bodies:
+            paint_body(stage, picture[: stage.height], body, frame, x, trail)
+        if sound:
+            moment = int(n / len(scenes) * width)
+            picture[-sound:, moment : moment + 2] = rgb(RIGHT)
+        yield (picture * 255 + 0.5).astype(np.uint8)
+
+
+def _backdrop(stage, scene, waveform, seconds, height, sound):
+    """All of a picture but the bodies, and the moment -> [height, width, 3], from 0 to 1."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = new_figure(width / 100, height / 100, dpi=100, facecolor="#f4f6f9")
-    canvas = FigureCanvasAgg(figure)
-    sound = 0.14 if waveform is not None else 0.0  # shares of the height
-    above = sound + (0.17 if scenes[0].features is not None else 0.0)
-    stage = figure.add_axes((0, above, 1, 1 - above))
-    left, right, top = limits
-    bottom = -0.1 if len(scenes[0].bodies) == 1 else -0.17  # several bodies have names below
-    shape = width / (height * (1 - above))
-    wide = max(right - left, (top - bottom) * shape)  # one scale for both axes
-    centre = (left + right) / 2
-    xlim, ylim = (centre - wide / 2, centre + wide / 2), (bottom, bottom + wide / shape)
+    figure = new_figure(stage.width / 100, height / 100, dpi=100, facecolor="#f4f6f9")
+    figure.figimage(stage.empty(), 0, height - stage.height, origin="upper")
+    text = dict(color=DARK, parse_math=False)  # dollars in a file's name are no formula
+    for (_, _, x), label in zip(scene.bodies, scene.labels):
+        across = (x - stage.left) * stage.scale / stage.width
+        up = (height - stage.height + 0.03 * stage.scale) / height
+        figure.text(across, up, label, ha="center", fontsize=11, **text)
+    figure.text(0.03, 0.96, scene.caption, va="top", fontsize=13, **text)
     if waveform is not None:
-        moment = _add_sound(figure, sound, waveform, len(scenes) / fps)
-    if scenes[0].features is not None:
-        image = _add_features(figure, sound, scenes[0].features)
-    for n, scene in enumerate(scenes):
-        stage.clear()
-        stage.axis("off")
-        stage.set(xlim=xlim, ylim=ylim)
-        _draw_scene(stage, scene, bottom)
-        if scene.features is not None:
-            image.set_data(scene.features)
-        if waveform is not None:
-            moment.set_xdata([n / fps, n / fps])
-        canvas.draw()
-        yield np.asarray(canvas.buffer_rgba())[..., :3].copy()  # [height, width, 3]
-
-
-def _add_sound(figure, tall, waveform, seconds):
-    """The waveform along the lower edge -> the line that marks the moment."""
-    strip = figure.add_axes((0, 0, 1, tall))
-    strip.axis("off")
-    strip.set(xlim=(0, seconds), ylim=(-0.55, 0.55))
-    draw_sound(strip, waveform, seconds)
-    return strip.axvline(0, color=RIGHT, lw=2)
-
-
-def _add_features(figure, bottom, features):
-    """An image of features [rows, columns] above the waveform -> the image."""
-    axes = figure.add_axes((0, bottom, 1, 0.16))
-    axes.axis("off")
-    colours = dict(cmap="RdBu_r", vmin=-2.5, vmax=2.5)
-    return axes.imshow(features, aspect="auto", interpolation="nearest", **colours)
-
-
-def _draw_scene(stage, scene, bottom):
-    """The bodies of a scene, their names if there are several, and the caption."""
-    for body in scene.bodies:
-        draw_body(stage, body.points[body.frame], body.parents, body.names, body.x)
-        if scene.features is not None:
-            draw_trails(stage, body.points, body.names, body.frame, body.x)
-        if len(scene.bodies) > 1:
-            # parse_math: dollars in a file's name are no formula
-            text = dict(ha="center", color=DARK, fontsize=11, parse_math=False)
-            stage.text(body.x, bottom + 0.03, body.label, **text)
-    text = dict(color=DARK, fontsize=13, va="top", transform=stage.transAxes)
-    stage.text(0.03, 0.95, scene.caption, **text)
+        strip = figure.add_axes((0, 0, 1, sound / height))
+        strip.axis("off")
+        strip.set(xlim=(0, seconds), ylim=(-0.55, 0.55))
+        draw_sound(strip, waveform, seconds)
+    if scene.features is not None:
+        axes = figure.add_axes((0, sound / height, 1, 0.16))
+        axes.axis("off")
+        colours = dict(cmap="RdBu_r", vmin=-2.5, vmax=2.5)
+        axes.imshow(scene.features, aspect="auto", interpolation="nearest", **colours)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
 
 
 # ------------------------------------------------------------------------------------------------
@@ -156,7 +137,8 @@ def write_gif(path, pictures, fps):
     """A GIF that repeats. It counts in hundredths of a second, so fps should divide 100."""
     pictures = map(Image.fromarray, pictures)
     # One palette for all, from the first: otherwise colours flicker, and the file is twice as big.
-    first = next(pictures).quantize(64, dither=Image.Dither.NONE)
+    # kmeans: colours of small parts, such as an arm, are kept too.
+    first = next(pictures).quantize(256, kmeans=3, dither=Image.Dither.NONE)
     rest = (picture.quantize(palette=first, dither=Image.Dither.NONE) for picture in pictures)
     settings = dict(duration=round(1000 / fps), loop=0, optimize=False)
     first.save(path, format="GIF", save_all=True, append_images=rest, **settings)

@@ -1,11 +1,14 @@
 """What sample.py writes for a recording: STEM.bvh, STEM.html, STEM.png; and what it says."""
 
 from body.bvh import write_bvh
+from body.feet import plant
+from body.motion import in_unit, smoothly
 from body.strokes import strokes_of
 from recordings.audio import SAMPLE_RATE
 from recordings.level import STRETCH, loud_level
 from show.figures import plot_motion
 from show.player import write_page
+from tools import shown
 
 ENDINGS = (".bvh", ".html", ".png")
 FEW = 12  # strokes a minute of speech; the puppet makes some 35
@@ -31,25 +34,43 @@ def free_stem(path, taken, out, beside_speech=False):
     return stem
 
 
-def write_outputs(out, stem, motions, waveform):
+def made_by(args, how):
+    """What made a motion, as the page says it: the model, the seed and how it was sampled."""
+    model = "/".join(args.checkpoint.absolute().parts[-2:])
+    seeds = f"seed {args.seed}"
+    if args.seeds > 1:
+        seeds = f"seeds {args.seed} to {args.seed + args.seeds - 1}"
+    return shown(f"{model}, {seeds}, guidance {how['guidance']:g}, {how['steps']} steps")
+
+
+def write_outputs(out, stem, motions, waveform, args, how):
     """motions {label: Motion}: a BVH each, one page with all, a picture of the first.
 
-    -> a sentence that says what was written, for the terminal.
+    args, how: the command line, and how it was sampled. -> a sentence that says what was written,
+    for the terminal.
     """
     strokes = {label: strokes_of(motion) for label, motion in motions.items()}
     files = []
     for label, motion in motions.items():
         own = f"{stem}-{label.replace(' ', '')}" if len(motions) > 1 else stem
         files.append(out / f"{own}.bvh")
-        write_bvh(files[-1], motion)
+        written = as_asked(motion, args.fps, args.unit)
+        write_bvh(files[-1], written)
     page, picture = out / f"{stem}.html", out / f"{stem}.png"
-    write_page(page, stem, motions, waveform, strokes)
+    write_page(page, stem, motions, waveform, strokes, made_by(args, how))
     motion = next(iter(motions.values()))
     plot_motion(picture, stem, motion, waveform)
     counts = ", ".join(str(len(times)) for times in strokes.values())
     names = ", ".join(map(str, [*files, page, picture]))
     remark = few_strokes(strokes.values(), waveform)
-    return f"{len(motion)} frames, {counts} strokes -> {names}{remark}"
+    return f"{len(written)} frames, {counts} strokes -> {names}{remark}"
+
+
+def as_asked(motion, fps, unit):
+    """The motion at this frame rate and in this unit; None: as it is."""
+    # Between two frames a foot that stands would move a little: it is held again
+    motion = plant(smoothly(motion, fps)) if fps else motion
+    return in_unit(motion, unit) if unit else motion
 
 
 def few_strokes(strokes, waveform):

@@ -1,9 +1,11 @@
 """The player page: one HTML file that plays motions with their sound in a browser, offline.
 
-player.html is the template; player_page puts the motions and the sound into it as one JSON object.
+player.html is the template, mannequin.js paints its bodies; player_page puts them together, with
+the motions and the sound as one JSON object.
 """
 
 import base64
+import gzip
 import html
 import io
 import json
@@ -12,91 +14,116 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from body.joints import shown_points, side_and_stem
+from body.bvh import bvh_text
 from body.motion import rate_of
-from body.size import height_of
 from recordings.audio import SAMPLE_RATE
+from show.mannequin import dress
 from tools import written_beside
 
 TEMPLATE = Path(__file__).with_name("player.html")
+PAINTER = Path(__file__).with_name("mannequin.js")
+TALL = 1.7  # metres: how tall every body is shown, as in player.html
+MP3_LEVEL = 0.6  # of 0 (best) to 1: some 64 kbit a second
 
 
-def player_page(title, motions, waveform=None, strokes=None):
+def player_page(title, motions, waveform=None, strokes=None, made=""):
     """A page that plays motions side by side with the sound -> str, a whole HTML file.
 
     motions: {label: Motion}, of any lengths, frame rates and units; waveform: [samples] at 16 kHz,
-    or None for silence; strokes: {label: seconds [n]}, marked on the waveform, or None.
+    or None for silence; strokes: {label: seconds [n]}, marked on the waveform, or None; made: what
+    made the motions, a line below the title.
     """
-    first, strokes, bodies = next(iter(motions.values())), strokes or {}, []
-    for label, motion in motions.items():
-        height = height_of(first if _same_skeleton(motion, first) else motion)
-        bodies.append(_body_data(label, motion, height, strokes.get(label, ())))
-    audio = None
+    strokes = strokes or {}
+    bodies = [_body_data(label, one, strokes.get(label, ())) for label, one in motions.items()]
+    seconds = max(len(motion) * motion.frame_time for motion in motions.values())
+    data = dict(title=title, made=made, bodies=bodies, seconds=seconds, audio=None, peaks=None)
     if waveform is not None:
-        seconds = max(len(motion) * motion.frame_time for motion in motions.values())
-        audio = _sound_data(waveform, seconds)
-    data = json.dumps(dict(title=title, bodies=bodies, audio=audio))
+        # The sound is the page's clock, so silence is added where the motion is longer
+        missing = max(0, round(seconds * SAMPLE_RATE) - len(waveform))
+        waveform = np.pad(np.asarray(waveform), (0, missing))
+        data["seconds"] = len(waveform) / SAMPLE_RATE
+        data["audio"], data["peaks"] = _sound_data(waveform), _peaks(waveform)
     # A title that holds "</script>" must not end the script element
-    data = data.replace("<", "\\u003c")
-    return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", data, 1)
+    data = json.dumps(data).replace("<", "\\u003c")
+    page = TEMPLATE.read_text(encoding="utf-8")
+    page = page.replace("\n__MANNEQUIN__\n", PAINTER.read_text(encoding="utf-8"), 1)
+    return page.replace("= __DATA__;", f"= {data};", 1)
 
 
-def _same_skeleton(motion, other):
-    """Have both the same joints, with offsets that differ by less than a hundredth?"""
-    if list(motion.names) != list(other.names):
-        return False
-    return np.allclose(
-        motion.offsets, other.offsets, rtol=0.01, atol=0.01 * np.abs(other.offsets).max()
-    )
-
-
-def _body_data(label, motion, height, strokes):
+def _body_data(label, motion, strokes):
     """What the page is told of one motion: a dictionary of plain values.
 
-    height: the body's height in the motion's unit. All bodies are shown 1.7 m tall, since files
-    differ in their units. The height that is measured includes raised hands. So motions of one
-    skeleton are given the same height, or one that gestures high would be drawn small.
+    All bodies are shown equally tall, since files differ in their units.
     """
-    points, parents = shown_points(motion)  # [F, joints + ends, 3]
+    body = dress(motion)
+    points = body.points * TALL  # [F, P, 3] in metres
     # Centred, so that the 16 bits are spent on the body, not on its distance from the origin
-    points = (points - points.mean(axis=(0, 1))) * 1.7 / max(height, 1e-6)
+    points = points - points.mean(axis=(0, 1))
     scale = max(float(np.abs(points).max()), 1e-6) / 32_000  # 16 bits: 0.1 mm within 3 m
-    names, sides = list(motion.names) + [""] * len(motion.end_sites), []
-    for name, parent in zip(names, parents):
-        # An End Site has no name of its own: it is on the side of its parent
-        sides.append(side_and_stem(name)[0] if name or parent < 0 else sides[parent])
-    positions = np.round(points / scale).astype("<i2").tobytes()
     return dict(
         label=label,
-        parents=parents.tolist(),
-        names=names,
-        sides=sides,
+        names=body.names,
+        points=points.shape[1],
+        parts=[_part_data(part) for part in body.parts],
+        across=list(body.across),
+        wrists=[-1 if wrist is None else wrist for wrist in body.wrists],
+        root=body.root,
         scale=scale,
         fps=rate_of(motion.frame_time),
         frames=len(motion),
         strokes=[round(float(t), 3) for t in strokes],
-        positions=base64.b64encode(positions).decode(),
+        positions=_base64(np.round(points / scale).astype("<i2").tobytes()),
+        bvh=_base64(gzip.compress(bvh_text(motion).encode(), mtime=0)),
     )
 
 
-def _sound_data(waveform, seconds):
-    """The waveform [samples] as a WAV of 16 bits in a data: URL, at least `seconds` long.
+def _part_data(part):
+    """A Part as the page reads it: colour, sides, and for each ring [middle, across, sizes]."""
 
-    The sound is the page's clock, so silence is added where the motion is longer.
+    def flat(weights):
+        return [number for p, weight in weights for number in (p, round(float(weight), 5))]
+
+    rings = []
+    for middle, across, wide, deep in part.rings:
+        sizes = (round(float(wide), 5), round(float(deep), 5))
+        rings.append([flat(middle), flat(across) if across else 0, *sizes])
+    return [part.colour, part.sides, rings]
+
+
+def _sound_data(waveform):
+    """The waveform [samples] in a data: URL: as MP3 where soundfile can write it, else as WAV.
+
+    All browsers play MP3; Safari plays Opus in Ogg only since version 18.4. Its rate is constant:
+    where it varies, browsers guess which byte belongs to a moment, and sound and motion part.
     """
-    missing = max(0, round(seconds * SAMPLE_RATE) - len(waveform))
-    waveform = np.pad(np.asarray(waveform), (0, missing))
-    # A WAV of floats may go beyond 1, where 16 bits end: made quieter, not cut
+    # What goes beyond 1, where 16 bits end, is made quieter, not cut
     waveform = waveform / max(1.0, np.abs(waveform).max())
-    wav = io.BytesIO()
-    soundfile.write(wav, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    return "data:audio/wav;base64," + base64.b64encode(wav.getvalue()).decode()
+    sound = io.BytesIO()
+    if "MP3" in soundfile.available_formats():
+        settings = dict(format="MP3", bitrate_mode="CONSTANT", compression_level=MP3_LEVEL)
+        soundfile.write(sound, waveform, SAMPLE_RATE, **settings)
+        return "data:audio/mpeg;base64," + _base64(sound.getvalue())
+    soundfile.write(sound, waveform, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    return "data:audio/wav;base64," + _base64(sound.getvalue())
 
 
-def write_page(path, title, motions, waveform=None, strokes=None):
+def _peaks(waveform):
+    """How loud each 10 ms are, a byte each, as base64; a quiet recording shows its shape too."""
+    starts = np.arange(0, len(waveform), SAMPLE_RATE // 100)
+    loudest = np.maximum.reduceat(np.abs(waveform), starts)
+    loudest = loudest / max(loudest.max(), 0.01)  # silence stays flat
+    return _base64(np.round(255 * loudest).astype(np.uint8).tobytes())
+
+
+def _base64(content):
+    return base64.b64encode(content).decode()
+
+
+def write_page(path, title, motions, waveform=None, strokes=None, made=""):
     """Write player_page(...) into a file, which plays from disk."""
     with written_beside(path) as beside:
-        beside.write_text(player_page(title, motions, waveform, strokes), encoding="utf-8")
+        page = player_page(title, motions, waveform, strokes, made)
+        beside.write_text(page, encoding="utf-8")
 
 
 class PageInNotebook:
