@@ -73,8 +73,15 @@ def _body_data(label, motion, strokes):
         frames=len(motion),
         strokes=[round(float(t), 3) for t in strokes],
         positions=_base64(np.round(points / scale).astype("<i2").tobytes()),
-        bvh=_base64(gzip.compress(bvh_text(motion).encode(), mtime=0)),
+        bvh=_bvh_data(motion),
     )
+
+
+def _bvh_data(motion):
+    """The motion as BVH, compressed, as base64; None if no joint has channels to write."""
+    if not any(motion.channels):
+        return None
+    return _base64(gzip.compress(bvh_text(motion).encode(), mtime=0))
 
 
 def _part_data(part):

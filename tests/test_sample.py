@@ -46,7 +46,7 @@ def test_speech_files_of_any_name_become_motion_page_and_picture(tiny_run, tmp_p
     assert endings(out) == {f"{stem}.{e}" for stem in stems for e in ("bvh", "html", "png")}
     assert len(read_bvh(out / "my talk (2) ü.bvh")) == 41  # ceil(2.03 * 20)
     page = (out / "my talk (2) ü.html").read_text()
-    assert "__DATA__" not in page and "data:audio/wav;base64," in page
+    assert "__DATA__" not in page and "data:audio/mpeg;base64," in page
     assert not re.search(r"(src|href)=[\"']https?:", page), "the page must work offline"
     assert re.search(r"my talk \(2\) ü.wav: 2.0 s of speech, 41 frames, \d+ strokes", done.stdout)
 
