@@ -4,12 +4,12 @@ Names and what hangs on what say which joint is which. Rotations say where a hea
 once we know how it is built.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from body.joints import above, body_root, side_and_stem
+from body.joints import above, arm, body_root, leg
+from body.motion import BvhError
 
 
 # ------------------------------------------------------------------------------------------------
@@ -31,14 +31,10 @@ class Anatomy:
 
 def find_anatomy(motion):
     """Which joint is which, by names and by what hangs on what -> Anatomy."""
-    # "LeftShoulder" is the collar bone in some skeletons. In others it is the joint of the upper
-    # arm, and there is no "LeftArm". So these words are tried in turn, on the way up from the end.
-    arm_tops = (r"(?<!fore)(?<!lower)arm", "shoulder|shldr")
-    leg_tops = ("up(per)?leg|thigh", "hip")
-    arms = [_limb(motion, side, ("wrist", "hand"), arm_tops) for side in ("left", "right")]
-    legs = [_limb(motion, side, ("ankle", "foot"), leg_tops) for side in ("left", "right")]
-    shoulders = [arm[0] for arm in arms if arm] if all(arms) else []
-    hips = [leg[0] for leg in legs if leg] if all(legs) else []
+    arms = [_limb(motion, side, arm) for side in ("left", "right")]
+    legs = [_limb(motion, side, leg) for side in ("left", "right")]
+    shoulders = [limb[0] for limb in arms if limb] if all(arms) else []
+    hips = [limb[0] for limb in legs if limb] if all(legs) else []
     pelvis = _meeting(motion, hips) if hips else body_root(motion)
     chest = _meeting(motion, shoulders) if shoulders else -1
     spine = [chest, *above(motion, chest)] if shoulders else []
@@ -47,20 +43,14 @@ def find_anatomy(motion):
     return Anatomy(arms, legs, shoulders, hips, chest, pelvis, spine, next(heads, -1))
 
 
-def _limb(motion, side, ends, tops):
-    """Joints of a limb from its top to its end; None if the names do not tell."""
-    known = [side_and_stem(name) for name in motion.names]
-    for word in ends:
-        for end, (found_side, stem) in enumerate(known):
-            path = above(motion, end)
-            if found_side != side or word not in stem or re.search("roll|twist", stem):
-                continue
-            for top in tops:
-                found = [n for n, j in enumerate(path)
-                         if known[j][0] == side and re.search(top, known[j][1])]  # fmt: skip
-                if found:
-                    return [*reversed(path[: found[-1] + 1]), end]
-    return None
+def _limb(motion, side, bones):
+    """All joints of a limb from its top to its end; None if it lacks a joint."""
+    try:
+        top, _, end = bones(motion, side)
+    except BvhError:
+        return None
+    path = [end, *above(motion, end)]
+    return path[: path.index(top) + 1][::-1]
 
 
 def _meeting(motion, pair):
@@ -77,8 +67,8 @@ def stature(motion, anatomy=None):
     """
     anatomy = anatomy or find_anatomy(motion)
     bones = np.linalg.norm(motion.positions[len(motion) // 2], axis=-1)  # [J]
-    legs = [bones[leg[1:]].sum() for leg in anatomy.legs if leg]
-    arms = [bones[arm[1:]].sum() for arm in anatomy.arms if arm]
+    legs = [bones[limb[1:]].sum() for limb in anatomy.legs if limb]
+    arms = [bones[limb[1:]].sum() for limb in anatomy.arms if limb]
     path = [anatomy.head, *above(motion, anatomy.head)] if anatomy.head >= 0 else []
     if legs and anatomy.pelvis in path:
         height = (np.mean(legs) + bones[path[: path.index(anatomy.pelvis)]].sum()) / 0.86

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from body.joints import shown_points, side_and_stem
+from body.joints import shown_points, sides_and_stems
 from show.anatomy import Directions, axes_of, find_anatomy, stature, unit, without
 
 # ------------------------------------------------------------------------------------------------
@@ -430,12 +430,12 @@ class _Tailor:
     def plain_bones(self):
         """What nobody knows: a rod for each bone that is not in a limb."""
         known = {p for limb in (*self.anatomy.arms, *self.anatomy.legs) if limb for p in limb[1:]}
+        sides = [side or "trunk" for side, _ in sides_and_stems(self.motion.names)]
         for p, parent in enumerate(self.parents):
-            name = self.motion.names[p if p < len(self.motion.names) else parent]
             # A root on the ground: no bone of a body is that long
             long = len(self.parents) > 2 and parent == 0 and self.lengths[p] > 0.35
             if parent >= 0 and p not in known and self.lengths[p] > 1e-4 and not long:
-                side = side_and_stem(name)[0] or "trunk"
+                side = sides[p if p < len(sides) else parent]
                 self.rod(side, [at(parent), at(p)], (PLAIN, PLAIN), sides=10)
 
     def dressed(self):
