@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from body.motion import Motion
-from body.strokes import STROKE_GAP, STROKE_SPEED, TOGETHER, find_strokes
+from body.strokes import find_strokes
 
 FPS, HEIGHT = 60, 170.0
+STROKE_SPEED, STROKE_GAP, TOGETHER = 0.25, 0.3, 0.15  # what the figures in results/ mean
 NAMES = ["Hips", "Head", "LeftFoot", "RightFoot", "LeftHand", "RightHand"]
 PLACES = np.array([[0, 90, 0], [0, 80, 0], [9, -90, 0], [-9, -90, 0], [30, 30, 0], [-30, 30, 0]])
 
