@@ -208,6 +208,7 @@ def train(model, corpus, run, loss_of, name, example):
     s, recipe, team = run.s, model.recipe, run.team
     ema = copy.deepcopy(model).requires_grad_(False)
     fast.for_training(model, team.device, s.compile)
+    fast.threads_for_training(model)
     optimiser = recipe.optimiser(model, s.lr)
     for group in optimiser.param_groups:
         group["peak"] = group["lr"]
