@@ -12,6 +12,12 @@ import sys
 import time
 from collections import deque
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = None
+
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -74,7 +80,8 @@ def from_pipe(generator, pipe, bvh, chunk=None, **settings):
     """
     chunk = chunk or whole_segments(LIVE_CHUNK, generator.model)
     arrivals, level, waits = deque(), RunningLevel(), []  # arrivals: (samples so far, when)
-    sound = without_rumble(blocks_of(pipe, arrivals))
+    begun, full = time.perf_counter(), []
+    sound = without_rumble(blocks_of(pipe, arrivals, full))
     first = next(sound, None)
     if first is None:
         what = "pipe raw 16 kHz 16-bit mono PCM into --live"
@@ -97,6 +104,19 @@ def from_pipe(generator, pipe, bvh, chunk=None, **settings):
             f"{bvh.frames} frames{where}; the first frame of a chunk was written "
             f"{np.mean(waits):.2f} s after it was spoken, at most {max(waits):.2f} s\n"
         )
+    seconds = time.perf_counter() - begun
+    sys.stderr.write(said_of_waiting(len(full), bvh.frames / generator.features.fps, seconds))
+
+
+def said_of_waiting(times, spoken, seconds):
+    """A line if the source had to wait for us so many times, or "".
+
+    A file is read faster than it was spoken, and may wait; a microphone may not.
+    """
+    if not times or spoken > 1.1 * seconds:
+        return ""
+    what = f"the source had to wait {times} times; a microphone loses sound then"
+    return f"warning: {what}; end other programs, or give a larger --chunk or fewer --steps\n"
 
 
 def main(args, generator, how):
@@ -128,14 +148,34 @@ def from_files(generator, names, args, stem_of, refuse, failed, how):
             taken.add(stem.casefold())
 
 
-def blocks_of(pipe, arrivals):
-    """Read PCM from a pipe -> blocks [n] of a waveform; arrivals gets (samples so far, when)."""
-    samples = 0
+def blocks_of(pipe, arrivals, full=None):
+    """Read PCM from a pipe -> blocks [n] of a waveform; arrivals gets (samples so far, when).
+
+    full: a list that gets the number of samples whenever the pipe has become full. As the program
+    starts, it may be.
+    """
+    samples, was_full = 0, True
     while len(data := pipe.read(2 * PIPE_BLOCK)) > 1:
         if samples == 0 and (data.startswith(FILE_HEADS) or data[4:8] == b"ftyp"):
             how = "ffmpeg -i - -f s16le -ar 16000 -ac 1 -"
             raise SpeechError(f"standard input: is a sound file, not raw PCM; put before it: {how}")
         samples += len(data) // 2
         arrivals.append((samples, time.perf_counter()))
+        before, was_full = was_full, is_full(pipe)
+        if full is not None and was_full and not before:
+            full.append(samples)
         numbers = np.frombuffer(data[: len(data) // 2 * 2], "<i2").astype(np.float32)
         yield torch.from_numpy(numbers / 2**15)
+
+
+def is_full(pipe):
+    """Has this pipe hardly any room left? Linux says how much it holds; elsewhere False.
+
+    It is full with some bytes less than it holds, if they were written in odd portions.
+    """
+    try:
+        size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    except (AttributeError, OSError):  # no such question, or no pipe
+        return False
+    return int.from_bytes(waiting, sys.byteorder) > 0.9 * size

@@ -204,6 +204,30 @@ def test_blocks_of_a_pipe_are_its_samples_and_when_they_came():
     assert [samples for samples, _ in arrivals] == [800, 1600, 2080]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how full a pipe is")
+def test_a_source_that_had_to_wait_is_noticed_but_not_at_the_start():
+    """A pipe holds 65536 bytes, 2 s of sound. It is full at first, then half, then full again."""
+    out, into = os.pipe()
+    full = []
+    with open(out, "rb", buffering=0) as pipe:
+        os.write(into, bytes(65536))
+        blocks = live.blocks_of(pipe, [], full)
+        for _ in range(20):  # 32000 bytes
+            next(blocks)
+        assert full == []
+        os.write(into, bytes(28000))
+        for _ in range(3):
+            next(blocks)
+        os.close(into)
+        assert full == [800 * 21]
+    assert not live.is_full(io.BytesIO(bytes(65536)))
+
+
+def test_only_a_microphone_must_not_wait():
+    assert live.said_of_waiting(0, 10, 10) == "" == live.said_of_waiting(3, 12, 10)
+    assert "had to wait 3 times" in live.said_of_waiting(3, 10, 10.2)
+
+
 @pytest.mark.parametrize(
     "arguments, word",
     [
