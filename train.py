@@ -15,11 +15,13 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import tools  # before torch: it says how torch's threads wait for each other
+
+# isort: split
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 import runs
-import tools
 from beyond import fast
 from beyond.augment import versions
 from beyond.departures import mask_for_training
