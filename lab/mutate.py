@@ -122,8 +122,7 @@ def outcome_of(mutation, copy, said):
     finally:
         file.write_text(usual, encoding="utf-8")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said.read_text(errors="replace"), re.M)
-    passed = "explained" if mutation.why else "survived"
-    kinds = {0: passed, 1: "noticed", -signal.SIGXCPU: "hang"}
+    kinds = {0: "survived", 1: "noticed", -signal.SIGXCPU: "hang"}
     return kinds.get(code, "broken"), failed[1] if failed else ""
 
 
@@ -162,7 +161,8 @@ def only_of(copy):
     elsewhere = [at for at in sys.path if at and Path(at).resolve() not in (HERE, HERE / "tests")]
     sys.path[:] = [str(copy), *elsewhere]
     sys.dont_write_bytecode = True
-    os.environ.update(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg")
+    os.environ.update(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1", MPLBACKEND="Agg",
+                      PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")  # fmt: skip
     torch.set_num_threads(1)
     os.chdir(copy)
 
@@ -183,15 +183,19 @@ def judged(mutations, project, out, say=print):
     tests = sorted({m.test for m, one in zip(mutations, digests) if one not in known})
     if tests and (code := tested(tests, copy, said)):
         raise InputError(f"without a mistake pytest ends with {code}; see {said}")
+    outcomes = []
     for n, (mutation, digest) in enumerate(zip(mutations, digests), 1):
         if digest not in known:
             known[digest] = outcome_of(mutation, copy, said)
             with written_beside(kept) as beside:
                 beside.write_text(json.dumps(known, indent=1))
         outcome, test = known[digest]
+        if outcome == "survived" and mutation.why:
+            outcome = "explained"
+        outcomes.append(outcome)
         say(f"{n:4}  {outcome:9}  {mutation.file:24} {mutation.what}  {test.rpartition('::')[2]}")
     shutil.rmtree(copy)
-    return [known[digest][0] for digest in digests]
+    return outcomes
 
 
 def table(mutations, outcomes):

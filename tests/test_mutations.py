@@ -12,8 +12,7 @@ from lab import mutate
 from tools import InputError
 
 ALL = mutate.read_list()
-# One of the network, one of the feet, one of what a stream remembers
-HANDFUL = ("no gate_1", "the fade begins a frame late", "keys are not told the diffusion step")
+HANDFUL = ("no gate_1", "the fade begins a frame late")  # one of the network, one of the feet
 
 
 def test_each_text_is_there_just_once_and_becomes_python():
@@ -52,14 +51,15 @@ def mistake(what="a sum", test="two", right="a * b", wrong="a + b", why=""):
 
 
 def test_what_is_noticed_and_what_survives_is_said_and_kept(project, tmp_path):
-    three = [mistake(), mistake(test="long"), mistake(wrong="a * a", why="2 * 2 is 2 * 2")]
+    two = [mistake(why="2 + 2 is 2 * 2"), mistake(test="long")]
     said, out = [], tmp_path / "out"
-    outcomes = mutate.judged(three, project, out, said.append)
-    assert outcomes == ["survived", "noticed", "explained"] and said[1].endswith("test_long")
-    assert mutate.table(three, outcomes)[1].split() == ["spine", "3", "1", "1", "1"]
+    outcomes = mutate.judged(two, project, out, said.append)
+    assert outcomes == ["explained", "noticed"] and said[1].endswith("test_long")
+    three = [*two, mistake()]
+    assert mutate.table(three, [*outcomes, "survived"])[1].split() == ["spine", "3", "1", "1", "1"]
     assert "a * b" in (project / "area.py").read_text(), "the project itself stays as it is"
     when = (out / "outcomes.json").stat().st_mtime_ns
-    assert mutate.judged(three, project, out, said.append) == outcomes
+    assert mutate.judged(two, project, out, said.append) == outcomes
     assert (out / "outcomes.json").stat().st_mtime_ns == when, "nothing is tried again"
 
 
