@@ -73,6 +73,7 @@ def read_run(path, Settings):
             same = getattr(settings, name) == state["model"][name]
             need(same, f"training.settings.{name}", f"is not the model's {state['model'][name]}")
         whole("training.step", training["step"], 0, settings.steps)
+        whole("training.threads", training.get("threads", 1), 1, 1024)  # earlier ones lack it
         losses = training["losses"]
         numbers("training.losses", losses, (size_of(losses, "training.losses"),), -inf)
         need(plain(training["takes"]), "training.takes", "is no list of names and numbers")

@@ -370,6 +370,8 @@ class Run:
             where = self.folder / "last.pt", self.s.data
             refuse_other_recordings(known, self.fingerprints, takes, *where)
         restore_training(self.folder / "last.pt", self.saved, model, ema, optimiser)
+        if "threads" in training:  # sums of another number of threads are rounded otherwise
+            torch.set_num_threads(training["threads"])
         self.saved = None  # a second copy of all weights
 
     def state(self, done, model, optimiser, corpus):
@@ -377,7 +379,7 @@ class Run:
         training = dict(
             settings=asdict(self.s), takes=takes_of(corpus), step=done, losses=self.losses,
             weights=model.state_dict(), optimiser=optimiser.state_dict(),
-            fingerprints=self.fingerprints, valid=self.valid,
+            fingerprints=self.fingerprints, threads=torch.get_num_threads(), valid=self.valid,
         )  # fmt: skip
         return dict(training=training)
 

@@ -140,6 +140,7 @@ def main(arguments=None):
     args = parse(arguments)
     generator = load_generator(args.checkpoint, args.device, args.wavlm_checkpoint,
                                args.precision, args.compile)  # fmt: skip
+    fast.threads_for_sampling(generator, waited_for=args.live or args.stream)
     how, seeds = settings_of(args, generator), range(args.seed, args.seed + args.seeds)
     if str(args.out) != "-":
         args.out.mkdir(parents=True, exist_ok=True)

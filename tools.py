@@ -14,7 +14,11 @@ import sys
 import zipfile
 from pathlib import Path
 
-import torch
+# Read as torch is loaded. Threads that wait for each other sleep; usually they spin, which beside
+# one busy program makes a training step twice as long, beside three programs many times as long
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch  # noqa: E402
 
 try:
     import fcntl

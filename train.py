@@ -15,11 +15,13 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
+import tools  # before torch: it says how torch's threads wait for each other
+
+# isort: split
 import torch
 from torch.nn.utils import clip_grad_norm_
 
 import runs
-import tools
 from beyond import fast
 from beyond.augment import versions
 from beyond.departures import mask_for_training
@@ -211,6 +213,7 @@ def train(model, corpus, run, loss_of, name, example):
     s, recipe, team = run.s, model.recipe, run.team
     ema = copy.deepcopy(model).requires_grad_(False)
     fast.for_training(model, team.device, s.compile)
+    fast.threads_for_training(model)
     optimiser = recipe.optimiser(model, s.lr)
     for group in optimiser.param_groups:
         group["peak"] = group["lr"]

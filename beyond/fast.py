@@ -10,6 +10,7 @@ methods:
     in_bfloat16, compile_or_refuse
 
     for_training(model), for_sampling(model)   put them in
+    threads_for_training, threads_for_sampling   how many threads of a CPU are used
 """
 
 import functools
@@ -209,6 +210,39 @@ def in_bfloat16(model):
         entrance.register_forward_pre_hook(narrow)
 
 
+# ------------------------------------------------------------------------------------------------
+# Threads of a CPU. OMP_NUM_THREADS, where it is set, says how many, and nothing here does anything
+# ------------------------------------------------------------------------------------------------
+def threads_for_sampling(generator, waited_for):
+    """One thread for a small model, and for any that somebody waits for (--live, --stream).
+
+    A small model's products take less time than threads need to meet. Where another program has
+    the second core, they wait for each other at each of them: docs/speed.md has the figures.
+    """
+    if generator.features.kind != "wavlm" and (waited_for or is_small(generator.model)):
+        at_most_threads(1)
+
+
+def threads_for_training(model):
+    """Two threads for a small model: more have nothing to do, and wait for each other."""
+    if is_small(model):
+        at_most_threads(2)
+
+
+def is_small(model):
+    """Is the model too small to keep several threads busy?"""
+    return model.size["width"] < BF16_WIDTH
+
+
+def at_most_threads(most):
+    """No more threads than so many, unless the user says how many."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(most, torch.get_num_threads()))
+
+
+# ------------------------------------------------------------------------------------------------
+# All of it
+# ------------------------------------------------------------------------------------------------
 def for_training(model, device, compile=False):
     """Make training steps faster. compile: one kernel for what stands between two products.
 

@@ -44,7 +44,7 @@ def campaign(folder, times=30, seed=0, kinds=KINDS, say=print):
     folder = Path(folder).resolve()
     log = folder / "kills.json"
     tried = json.loads(log.read_text()) if log.exists() else []
-    usual = untouched(folder, kinds)
+    usual = untouched(folder, kinds) if len(tried) < times else {}
     for n in range(len(tried), times):
         case = folder / f"kill-{n}"
         shutil.rmtree(case, ignore_errors=True)

@@ -1,103 +1,64 @@
-"""Damage on purpose: what the program makes of checkpoints whose values were exchanged.
+"""Is anything lost, half written, or wrong without a word? Damaged files and killed programs.
 
-    python -m lab.torture --cases 300
+    python -m lab.torture                          half an hour: results/torture.json
+    python -m lab.torture --bvh 20000 --kills 0    more of one kind; 0: none of it
 
-Each case takes a good checkpoint, does one seeded damage to it and samples from it, in a process
-of its own with little memory and little time. There are two good outcomes: one line of error, or
-a motion that is whole. OUTCOMES names all.
+    checkpoints    a good checkpoint with one damage is sampled from
+    bvh            a good BVH file with some damages is read, written and read again
+    sounds         a good sound file with some damages is read whole and in blocks
+    kills          trainings and the puppet are killed and go on, see lab/kills.py
 
-In reading order: the damage; a case; many of them; the command.
+A damaged file has two good outcomes: one line of error, or an answer that is whole. OUTCOMES names
+all. Each case has a process of its own with little memory and time. All is drawn from --seed. What
+was tried is in --out, and the same command goes on with it. Needs a system that can fork.
+
+In reading order: a case; what is done with each kind of file; many of them; the command.
 """
 
-import copy
+import contextlib
+import json
 import os
-import random
 import resource
 import signal
 import sys
 import traceback
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 
 import sample
-from body.bvh import read_bvh
-from recordings.audio import SAMPLE_RATE, load_audio
-from tools import HERE, SHIPPED, InputError, Parser, read_checkpoint, run_script
+from body.bvh import read_bvh, write_bvh
+from lab import kills
+from lab.damage import damaged_bvh, damaged_checkpoint, damaged_sound
+from recordings.audio import SAMPLE_RATE, load_audio, load_audio_blocks
+from recordings.puppet import write_take
+from tools import HERE, LONGEST_LINE, SHIPPED, Parser, read_checkpoint, run_script, written_beside
 
 OUTCOMES = {
     "one line": "exit status 2 and one line that starts with error:",
-    "fine": "exit status 0 and a motion that is as long as the speech",
-    "wrong": "exit status 0 and no such motion",
+    "fine": "exit status 0 and an answer that is whole",
+    "wrong": "exit status 0 and no such answer",
     "traceback": "anything else that ends by itself; memory above the limit too",
     "hang": "ended after SECONDS",
 }
 GOOD = ("one line", "fine")
 SECONDS = 60  # a case takes one
 MEMORY = 2 * 1024**3  # bytes beside what is there before the case begins
-LONGEST_LINE = 600  # letters of an error, beside the file's name
-
-
-# ------------------------------------------------------------------------------------------------
-# The damage
-# ------------------------------------------------------------------------------------------------
-ODD = (
-    None, True, False, -1, 0, 1, 2, 3, 7, 10**7, 10**30, -0.5, 0.5, 1e-300, 1e308, -1e308,
-    float("nan"), float("inf"), "", "x", "\n}", "a" * 20_000, "places", "mel", "sum", [], [1, 2, 3],
-    [[]], {}, {"a": 1}, torch.zeros(()), torch.zeros(3), torch.full((40,), float("nan")),
-    torch.zeros(3, dtype=torch.int64),
-)  # fmt: skip
-
-
-def damaged(state, seed):
-    """A checkpoint's dictionary -> (a copy with one damage, where it is as text)."""
-    draw, state = random.Random(seed), copy.deepcopy(state)
-    parent, key, path = None, None, []
-    here = state
-    while isinstance(here, dict | list) and here and (not path or draw.random() < 0.8):
-        parent, key = here, draw.choice(list(here) if isinstance(here, dict) else range(len(here)))
-        here = parent[key]
-        path.append(str(key))
-    how, value = draw.choice(changes(here))
-    if how == "gone":
-        del parent[key]
-    elif how == "beside":
-        parent["another" if isinstance(parent, dict) else slice(key, key)] = [value]
-    else:
-        parent[key] = value(here) if callable(value) else value
-    return state, f"{'.'.join(path)}: {how}"
-
-
-def changes(here):
-    """The damages that a value can suffer: [(name, value, function of the old value or None)]."""
-    odd = [(f"becomes {str(value)[:20]!r}", value) for value in ODD]
-    if isinstance(here, torch.Tensor):
-        return odd[::4] + [
-            ("nan in it", lambda x: x.clone().flatten().index_fill(
-                0, torch.tensor([0]), float("nan")).view(x.shape)),
-            ("turned", lambda x: x.movedim(0, -1)),
-            ("whole numbers", lambda x: x.long()),
-            ("complex", lambda x: x.float() * 1j),
-            ("sparse", lambda x: x.float().to_sparse()),
-            ("a million times as long", lambda x: x.flatten()[:1].expand(10**9)),
-            ("huge", lambda x: x.float() * 1e30),
-        ]  # fmt: skip
-    if isinstance(here, list):
-        odd += [("twice", lambda x: x * 2), ("backwards", lambda x: x[::-1])] * 5
-    if isinstance(here, int | float) and not isinstance(here, bool):
-        odd += [("times 1000", lambda x: x * 1000), ("less 1", lambda x: x - 1)] * 5
-    return odd + [("gone", None), ("beside", 1)] * 5
+WRONG = 4  # exit status of a case whose answer is not whole
+SPEECH = HERE / "assets" / "speech.wav"
 
 
 # ------------------------------------------------------------------------------------------------
 # A case
 # ------------------------------------------------------------------------------------------------
-def outcome_of(work, folder, looks_good, seconds=SECONDS, memory=MEMORY):
-    """Run `work`, a function, in a process of its own -> (one of OUTCOMES, what it said).
+def outcome_of(work, folder, seconds=SECONDS, memory=MEMORY):
+    """Run `work` in a process of its own -> (one of OUTCOMES, what it said).
 
-    folder: for what it says. looks_good(): is what it wrote good? Asked after exit status 0.
+    work() -> is what came out whole? folder: for what it says.
     """
     said = Path(folder) / "said.txt"
     sys.stdout.flush()
@@ -110,91 +71,171 @@ def outcome_of(work, folder, looks_good, seconds=SECONDS, memory=MEMORY):
     errors = [line for line in text.splitlines() if line.startswith("error: ")]
     if status == -signal.SIGALRM:
         return "hang", text
-    if status == 0:
-        return "fine" if looks_good() else "wrong", text
-    short = all(len(line) < LONGEST_LINE + len(str(folder)) for line in errors)
+    if status in (0, WRONG):
+        return "wrong" if status else "fine", text
+    short = all(len(line) <= LONGEST_LINE + len("error: ") for line in errors)
     one_line = status == 2 and len(errors) == 1 and short and "Traceback" not in text
     return "one line" if one_line else "traceback", text
 
 
 def _work_and_leave(work, said, seconds, memory):
     """In the child: the limits, the work, and the exit status that a script would have."""
-    status = 1
+    status, whole = 1, []
     try:
         out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for number in (1, 2):
             os.dup2(out, number)
+        sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + memory
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         signal.alarm(seconds)
-        run_script(work)
-        status = 0
+        run_script(lambda: whole.append(work()))
+        status = 0 if whole == [True] else WRONG
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 
-def sampled(checkpoint, sound, folder):
-    """Sample from a checkpoint as sample.py does -> (one of OUTCOMES, what was said)."""
-    out = Path(folder) / "out"
-    words = [sound, "--checkpoint", checkpoint, "--out", out, "--device", "cpu"]
-    seconds = len(load_audio(sound)) / SAMPLE_RATE
+# ------------------------------------------------------------------------------------------------
+# What is done with a file of each kind
+# ------------------------------------------------------------------------------------------------
+def sampled(path, folder):
+    """Sample from a checkpoint as sample.py does -> does a whole motion cover the speech?"""
+    out = folder / "out"
+    words = [SPEECH, "--checkpoint", path, "--out", out, "--device", "cpu"]
+    sample.main([str(word) for word in words])
+    motion = read_bvh(out / f"{SPEECH.stem}.bvh")
+    late = len(motion) * motion.frame_time - len(load_audio(SPEECH)) / SAMPLE_RATE
+    whole = np.isfinite(motion.joint_positions()).all()
+    return bool(whole and -0.01 < late < motion.frame_time + 0.01)
 
-    def looks_good():
-        try:
-            motion = read_bvh(out / f"{Path(sound).stem}.bvh")
-        except (InputError, OSError):
-            return False
-        late = len(motion) * motion.frame_time - seconds  # the motion covers the speech
-        whole = np.isfinite(motion.joint_positions()).all()
-        return bool(whole and -0.01 < late < motion.frame_time + 0.01)
 
-    return outcome_of(lambda: sample.main([str(word) for word in words]), folder, looks_good)
+def copied_bvh(path, folder):
+    """Read a BVH file, write it, read that again -> is it the same motion, all of it numbers?"""
+    motion, copy = read_bvh(path), folder / "copy.bvh"
+    write_bvh(copy, motion)
+    ours, theirs = (m.joint_positions() for m in (motion, read_bvh(copy)))
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return False
+    return bool(np.abs(ours - theirs).max() <= 1e-4 * max(1, np.abs(ours).max()))
+
+
+def heard(path, _):
+    """Read a sound whole and in blocks -> the same sound, of numbers, and not too long?"""
+    whole, blocks = load_audio(path), torch.cat(list(load_audio_blocks(path)))
+    same = whole.shape == blocks.shape and torch.allclose(whole, blocks, atol=1e-3)
+    return bool(same and torch.isfinite(whole).all() and 0 < len(whole) < 60 * SAMPLE_RATE)
 
 
 # ------------------------------------------------------------------------------------------------
 # Many of them
 # ------------------------------------------------------------------------------------------------
-def torture_checkpoints(good, sound, folder, seeds):
-    """Damage the checkpoint `good` once for each seed -> yields (seed, damage, outcome, said).
+def goods(kind, folder):
+    """What is damaged: [(file name, what stands in the good file)]."""
+    if kind == "checkpoints":
+        return [("damaged.pt", read_checkpoint(SHIPPED))]
+    if kind == "bvh":
+        write_take(folder, "good", 0, "lively", 6.0, (1, 2))
+        hand_made = b"\r\n".join((folder / "good.bvh").read_bytes().split(b"\n")[:-1])
+        return [("damaged.bvh", (folder / "good.bvh").read_bytes()), ("damaged.bvh", hand_made)]
+    waveform = load_audio(SPEECH)[: 2 * SAMPLE_RATE].numpy()
+    found = []
+    for ending, how in (
+        ("wav", "PCM_16"),
+        ("wav", "FLOAT"),
+        ("flac", None),
+        ("ogg", None),
+        ("mp3", None),
+    ):
+        if ending.upper() in soundfile.available_formats():
+            soundfile.write(folder / f"good.{ending}", waveform, SAMPLE_RATE, subtype=how)
+            found.append((f"damaged.{ending}", (folder / f"good.{ending}").read_bytes()))
+    return found
 
-    sound: the speech to sample. folder: for the damaged files; each is gone after its case.
+
+DAMAGES = dict(checkpoints=damaged_checkpoint, bvh=damaged_bvh, sounds=damaged_sound)
+WORKS = dict(checkpoints=sampled, bvh=copied_bvh, sounds=heard)
+
+
+def damage(kind, times, seed, folder, say=print):
+    """Damage files of a kind, one after another -> {tried, outcomes, bad}; goes on where it was.
+
+    bad: [[number, damage, outcome, the last line of what it said]]
     """
-    state, path = read_checkpoint(good), Path(folder) / "damaged.pt"
-    for seed in seeds:
-        spoilt, damage = damaged(state, seed)
-        torch.save(spoilt, path)
-        for old in sorted(Path(folder, "out").glob("*")):
+    folder.mkdir(parents=True, exist_ok=True)
+    log, out = folder / f"{kind}.json", folder / "out"
+    done = dict(seed=seed, tried=0, outcomes={}, bad=[])
+    if log.exists() and (kept := json.loads(log.read_text()))["seed"] == seed:
+        done = kept
+    good = goods(kind, folder)
+    for n in range(done["tried"], times):
+        name, whole = good[n % len(good)]
+        path = folder / name
+        spoilt, how = DAMAGES[kind](whole, f"{seed} {n}")
+        torch.save(spoilt, path) if kind == "checkpoints" else path.write_bytes(spoilt)
+        for old in sorted(out.glob("*")):
             old.unlink()
-        yield seed, damage, *sampled(path, sound, folder)
+        outcome, said = outcome_of(partial(WORKS[kind], path, folder), folder)
         path.unlink()
+        done["tried"] += 1
+        done["outcomes"][outcome] = done["outcomes"].get(outcome, 0) + 1
+        if outcome not in GOOD:
+            last = (said.strip().splitlines() or [""])[-1]
+            done["bad"].append([n, how, outcome, last[:300]])
+            say(f"{kind} {n:6}  {how[:60]:60}  {outcome:10}  {last[:100]}")
+        if n % 50 == 49 or n == times - 1:
+            with written_beside(log) as beside:
+                beside.write_text(json.dumps(done, indent=1))
+    return done
+
+
+def killed(times, seed, folder, say=print):
+    """lab.kills' campaign, in the same form."""
+    tried = kills.campaign(folder / "kills", times, seed, say=say)
+    counts = Counter("fine" if row["passed"] else "wrong" for row in tried)
+    bad = [[n, row["kind"], "wrong", row["why"]] for n, row in enumerate(tried) if row["why"]]
+    return dict(seed=seed, tried=len(tried), outcomes=dict(counts), bad=bad)
+
+
+def table(found):
+    """{kind: what `damage` gives} -> lines of text: tried, passed, and each outcome."""
+    lines = [f"{'':12}{'tried':>7}{'passed':>8}" + "".join(f"{name:>11}" for name in OUTCOMES)]
+    for kind, row in found.items():
+        counts = [row["outcomes"].get(name, 0) for name in OUTCOMES]
+        passed = sum(row["outcomes"].get(name, 0) for name in GOOD)
+        lines.append(f"{kind:12}{row['tried']:7}{passed:8}" + "".join(f"{n:11}" for n in counts))
+    return lines
 
 
 def main(arguments=None):
-    """The command: damage the shipped checkpoint, print what was not good, and a table."""
-    parser = Parser(prog="python -m lab.torture", description="Damaged checkpoints, one by one.")
-    parser.add_argument("--cases", type=int, default=300, help="how many (default: %(default)s)")
-    parser.add_argument("--first", type=int, default=0, help="the first seed (default: 0)")
+    """The command: exit status 1 if something did not pass."""
+    parser = Parser(prog="python -m lab.torture", description=__doc__.partition("\n")[0])
+    sizes = dict(checkpoints=300, bvh=3000, sounds=3000, kills=24)
+    for kind, usual in sizes.items():
+        how = dict(type=int, default=usual, metavar="N")
+        parser.add_argument(f"--{kind}", help=f"how many {kind} (default: %(default)s)", **how)
+    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("out/torture"), help="folder to work in")
+    parser.add_argument("--json", type=Path, help="write the table to this file")
     args = parser.parse_args(arguments)
-    args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # a process that forks must not have threads
-    counts, sound = Counter(), HERE / "assets" / "speech.wav"
-    seeds = range(args.first, args.first + args.cases)
-    for seed, damage, outcome, said in torture_checkpoints(SHIPPED, sound, args.out, seeds):
-        counts[outcome] += 1
-        if outcome not in GOOD:
-            last = said.strip().splitlines()[-1:] or [""]
-            print(f"{seed:6}  {damage[:60]:60}  {outcome:10}  {last[0][:100]}", flush=True)
-    for outcome, meaning in OUTCOMES.items():
-        print(f"{counts[outcome]:6}  {outcome:10}  {meaning}")
-    sys.exit(sum(counts[outcome] for outcome in OUTCOMES if outcome not in GOOD) > 0)
+    found = {}
+    for kind in sizes:
+        if times := getattr(args, kind):
+            run = killed if kind == "kills" else partial(damage, kind)
+            found[kind] = run(times, args.seed, args.out.resolve())
+    print(*table(found), *(f"{name:10} {what}" for name, what in OUTCOMES.items()), sep="\n")
+    if args.json:
+        with written_beside(args.json) as beside:
+            beside.write_text(json.dumps(found, indent=1) + "\n")
+    sys.exit(any(row["bad"] for row in found.values()))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from conftest import assert_one_error_line, call, last, run
+from conftest import assert_one_error_line, call, last
 
 import runs
 import train
@@ -204,14 +204,3 @@ def test_what_an_optimiser_knew_must_fit_it(change, tiny_run, tmp_path):
     torch.save(state, tmp_path / "last.pt")
     done = call(train, "--out", tmp_path, "--resume")
     assert_one_error_line(done, "last.pt", "do not fit together", "train anew")
-
-
-# ------------------------------------------------------------------------------------------------
-# By chance
-# ------------------------------------------------------------------------------------------------
-def test_damage_by_chance_gives_one_line_or_a_whole_motion(tmp_path):
-    """A small part of `python -m lab.torture`."""
-    done = run("lab.torture", "--cases", 20, "--out", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    counts = {line[8:18].strip(): int(line[:6]) for line in done.stdout.splitlines()}
-    assert counts["one line"] + counts["fine"] == 20 and counts["one line"] >= 5

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -195,3 +196,43 @@ def test_a_recorded_pass_follows_clip_step_shape_and_mask(name, monkeypatch):
             recorded.append(quick.denoise.graph)
     assert recorded[0] is recorded[1]  # another step: nothing is recorded anew
     assert recorded[0] is not recorded[4] and recorded[4] is recorded[5]  # another length
+
+
+# ------------------------------------------------------------------------------------------------
+# Threads
+# ------------------------------------------------------------------------------------------------
+def threads_after(choose, monkeypatch, told=None):
+    """How many of 8 threads are left after choose()."""
+    count = [8]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count[0])
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: count.__setitem__(0, n))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    choose()
+    return count[0]
+
+
+@pytest.mark.parametrize(
+    "width, kind, waited_for, threads",
+    [(128, "mel", False, 1), (1280, "mel", False, 8), (1280, "mel", True, 1),
+     (128, "wavlm", False, 8), (128, "wavlm", True, 8)],
+)  # fmt: skip
+def test_a_small_model_samples_in_one_thread_and_live_always(
+    width, kind, waited_for, threads, monkeypatch
+):
+    """WavLM itself is large."""
+    model, features = SimpleNamespace(size=dict(width=width)), SimpleNamespace(kind=kind)
+    generator = SimpleNamespace(model=model, features=features)
+
+    def choose():
+        fast.threads_for_sampling(generator, waited_for)
+
+    assert threads_after(choose, monkeypatch) == threads
+    assert threads_after(choose, monkeypatch, told="8") == 8
+
+
+@pytest.mark.parametrize("width, threads", [(128, 2), (1280, 8)])
+def test_a_small_model_is_trained_in_two_threads(width, threads, monkeypatch):
+    model = SimpleNamespace(size=dict(width=width))
+    assert threads_after(lambda: fast.threads_for_training(model), monkeypatch) == threads

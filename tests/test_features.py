@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.fft
 import soundfile
 import torch
 import torchaudio
@@ -20,7 +21,7 @@ from recordings.blocks import features_in_blocks
 from recordings.cache import cached_features
 from recordings.level import loud_level
 from recordings.pairs import CorpusError
-from wavlm_loader import AT_ONCE, SpeechFeatures
+from wavlm_loader import AT_ONCE, Spectrum, SpeechFeatures
 
 
 def tone(seconds, rate=16_000, frequency=440.0):
@@ -102,6 +103,25 @@ def test_log_mel_is_made_of_the_power_of_the_bands():
     waveform = torch.from_numpy(tone(1, frequency=1000.0)).float()
     loudest = SpeechFeatures("mel")(waveform).mean(dim=0).argmax().item()
     assert loudest == np.abs(centres - mel(1000)).argmin()
+
+
+def test_mel_and_mfcc_are_what_their_formulas_say():
+    """Written out in numpy: Hann windows of 25 ms every 10 ms, 40 triangles, logarithm, cosines."""
+    waveform = np.random.default_rng(0).normal(size=1600)
+    waveform[800:] *= 1e-4  # below the floor
+    padded = np.pad(waveform / 0.3 * 0.1, 256)
+    hann = np.pad(np.sin(np.pi * np.arange(400) / 400) ** 2, 56)
+    windows = np.stack([padded[160 * k : 160 * k + 512] * hann for k in range(11)])
+    power = np.abs(np.fft.rfft(windows)) ** 2  # [11, 257]
+    marks = np.linspace(*(2595 * np.log10(1 + hertz / 700) for hertz in (60, 7600)), 42)
+    marks = 700 * (10 ** (marks / 2595) - 1)  # Hz
+    hertz = np.arange(257)[:, None] * 16_000 / 512
+    rise, fall = (hertz - marks[:-1]) / np.diff(marks), (marks[1:] - hertz) / np.diff(marks)
+    bands = np.log(power @ np.clip(np.minimum(rise[:, :-1], fall[:, 1:]), 0, None) + 1e-3)
+    cepstra = scipy.fft.dct(bands, norm="ortho")[:, :20]
+    for mfcc, expected in ((False, bands), (True, cepstra)):
+        ours = Spectrum(mfcc)(torch.from_numpy(waveform).float(), 0.3)
+        np.testing.assert_allclose(ours.numpy(), expected, atol=2e-3)
 
 
 # ------------------------------------------------------------------------------------------------

@@ -101,6 +101,20 @@ def test_a_run_of_an_earlier_version_has_no_fingerprints_and_goes_on(begun):
     assert len(last(out)["training"]["fingerprints"]) == 2
 
 
+def test_a_run_goes_on_with_the_number_of_threads_that_it_was_started_with(begun, monkeypatch):
+    """Sums of another number of threads are rounded otherwise."""
+    _, out = begun
+    state, asked = last(out), []
+    assert state["training"]["threads"] == torch.get_num_threads()
+    state["training"]["threads"] = 2
+    torch.save(state, out / "last.pt")
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    assert call(train, "--out", out, "--resume").returncode == 0 and asked == [2]
+    state["training"]["threads"] = 0
+    torch.save(state, out / "last.pt")
+    assert_one_error_line(call(train, "--out", out, "--resume"), "last.pt", "training.threads")
+
+
 def test_a_fingerprint_is_the_product_with_two_waves():
     rows = torch.from_numpy(np.random.default_rng(0).standard_normal((5, 3)))
     by_hand = sum(math.cos(n) * math.cos(k) * float(rows[n, k]) for n in range(5) for k in range(3))

@@ -11,6 +11,7 @@ from test_audio import speechlike
 from beyond.departures import ContextEncoder
 from beyond.samplers import generate_whole
 from beyond.stream import conditions, generate_long, generate_stream, in_chunks, motions
+from body.pose import PoseCodec
 from diffmotion import PAPER, NoiseSchedule
 from recordings.blocks import features_in_blocks
 from recordings.level import loud_level
@@ -141,9 +142,13 @@ def test_the_network_itself_is_left_as_it_was():
 # ------------------------------------------------------------------------------------------------
 # Motions
 # ------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("chunk, segment", [(10, 10), (80, 40)])
-def test_motions_of_a_stream_are_parts_of_the_motion_of_the_whole(chunk, segment):
+@pytest.mark.parametrize(
+    "chunk, segment, root", [(10, 10, "places"), (80, 40, "places"), (40, 40, "steps")]
+)
+def test_motions_of_a_stream_are_parts_of_the_motion_of_the_whole(chunk, segment, root):
+    """steps: the same features, taken for those of somebody who walks."""
     generator = load_generator(SHIPPED)
+    generator.codec = PoseCodec(generator.codec.state() | dict(root=root))
     waveform = torch.from_numpy(speechlike(6.03))
     settings = dict(steps=4, sampler="dpmpp", guidance=1.2, seed=2)
     speech = generator.speech_of(waveform)
