@@ -34,15 +34,7 @@ from tools import SHIPPED
 # ------------------------------------------------------------------------------------------------
 # Sampling, on takes that are used for nothing but choosing
 # ------------------------------------------------------------------------------------------------
-# fmt: off
-SAMPLER_STEPS = {  # beyond.samplers.time_grid: how the steps are spread
-    "ddpm": (5, 8, 10, 15, 25, 50, 100, 1000),
-    "ddim": (5, 8, 10, 15, 25, 50, 100),
-    "dpmpp": (5, 8, 10, 15, 25, 50, 100),
-    "ddpm, power 1.67": (10, 25),
-    "dpmpp, power 1.67": (10, 25),
-}
-# fmt: on
+SAMPLER_STEPS = {"ddpm": (10, 25, 100, 1000), "ddim": (10, 25, 100), "dpmpp": (5, 10, 25)}
 
 
 def choosing():
@@ -60,11 +52,9 @@ def shipped(args, **sampling):
 
 def samplers(args):
     """How many steps, of which sampler?"""
-    for family, counts in SAMPLER_STEPS.items():
-        sampler, _, power = family.partition(", power ")
-        spread = dict(power=float(power)) if power else {}
+    for sampler, counts in SAMPLER_STEPS.items():
         for steps in counts:
-            yield f"{family} {steps}", shipped(args, sampler=sampler, steps=steps, **spread)
+            yield f"{sampler} {steps}", shipped(args, sampler=sampler, steps=steps)
     yield from bounds(choosing(), "valid")
 
 

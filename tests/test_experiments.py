@@ -250,7 +250,7 @@ def test_the_samplers_are_asked_for_by_their_labels(monkeypatch):
     rows = experiments.samplers(SimpleNamespace(seeds=[3]))
     asked = {label: scores[0] for label, scores in rows}
     assert asked["ddpm 1000"] == dict(sampler="ddpm", steps=1000)
-    assert asked["ddpm, power 1.67 25"] == dict(sampler="ddpm", steps=25, power=1.67)
+    assert asked["dpmpp 10"] == dict(sampler="dpmpp", steps=10)
 
 
 def test_scores_are_remembered_by_how_they_were_made(tmp_path, monkeypatch):
