@@ -179,7 +179,7 @@ def test_ctrl_c_in_the_last_steps_keeps_the_model(tiny_corpus, tmp_path, monkeyp
         for sign, handler in usual.items():
             signal.signal(sign, handler)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"last.pt", "model.pt", "loss.png"}, "and the picture is left out"
+    assert names == {"last.pt", "model.pt", "loss.png", "loss.csv"}, "and the picture is left out"
 
 
 def test_a_forgotten_resume_costs_nothing(tiny_corpus, tmp_path):
@@ -307,8 +307,9 @@ def test_training_hears_noise_and_voices_and_windows_begin_anywhere_in_a_segment
         voices.append(far)
         return voice(waveform, far, seed)
 
-    def watched_batch(self, size, random, openings, noise):
-        shares.append((noise, self.speech.shape[1]))
+    def watched_batch(self, size, random, openings=0.0, noise=0.0):
+        if self.versions or not share:  # the held-out windows have none
+            shares.append((noise, self.speech.shape[1]))
         return batch(self, size, random, openings, noise)
 
     def watched_mask(*given):
@@ -324,7 +325,8 @@ def test_training_hears_noise_and_voices_and_windows_begin_anywhere_in_a_segment
     done = call(train, *given, *TINY, *(["--undo", undo] if undo else []))
     assert done.returncode == 0, done.stderr
     versions = 1 + augment.VERSIONS * (share > 0)
-    assert shares == [(share, versions)] * 60
+    held_out = [(0.0, 1)] * (not share)
+    assert shares == held_out + [(share, versions)] * 60
     assert set(voices) == octaves and len(voices) == augment.VERSIONS * len(octaves)  # one take
     assert len(phases) >= 0.9 * drawn and phases <= set(range(drawn))
 
