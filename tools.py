@@ -14,9 +14,10 @@ import sys
 import zipfile
 from pathlib import Path
 
-# Read as torch is loaded. Threads that wait for each other sleep; usually they spin, which beside
-# one busy program makes a training step twice as long, beside three programs many times as long
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Read as torch is loaded: how often a waiting thread looks before it sleeps. OpenMP's usual 300,000
+# make a training step many times as long beside other programs; with none an idle machine takes
+# twice as long for a step (docs/speed.md)
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import torch  # noqa: E402
 
