@@ -34,18 +34,12 @@ LIVE_CHUNK = 10
 PIPE_BLOCK = 800  # samples read at once: 50 ms, a frame
 PIPE_HOLDS = 2.0  # seconds: 64 KB, of Linux and macOS. What comes then, the recorder must hold
 # How files of sound begin: their bytes would pass for loud noise
+# fmt: off
 FILE_HEADS = (
-    b"RIFF",
-    b"RIFX",
-    b"RF64",
-    b"BW64",
-    b"riff\x2e\x91",
-    b"OggS",
-    b"fLaC",
-    b"ID3",
-    b"FORM",
+    b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff\x2e\x91", b"OggS", b"fLaC", b"ID3", b"FORM", b"caff",
+    b".snd", b"dns.", b"NIST_1A", *HEADS,
 )
-FILE_HEADS += (b"caff", b".snd", b"dns.", b"NIST_1A", *HEADS)
+# fmt: on
 
 
 def whole_segments(frames, model):

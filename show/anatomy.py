@@ -116,6 +116,7 @@ class Directions:
 
 
 def unit(vectors):
+    """Vectors [..., 3] of length 1 in the same directions; 0 stays 0."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
 
 

@@ -147,6 +147,7 @@ def between(a, b, way):
 
 
 def mean(points):
+    """The middle of some points, as a sum."""
     return [(point, 1 / len(points)) for point in points]
 
 
