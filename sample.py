@@ -80,8 +80,8 @@ class Generator:
     def __call__(self, speech, **settings):
         """Speech features [B, F, S] -> B Motions.
 
-        settings: seed; and sampler, steps, power (of the grid of steps), guidance, where they are
-        not to be those of the model's recipe
+        settings: seed; and sampler, steps, guidance, where they are not to be those of the model's
+        recipe
         """
         pose = generate_by_recipe(self.model, self.schedule, speech, **settings)  # [B, F, P]
         return [self.motion_of(one) for one in pose.float().cpu().numpy()]

@@ -28,7 +28,6 @@ def parse(arguments=None):
     how("--sampler", choices=list(SAMPLERS), help="how noise becomes motion; ddpm is the paper's")
     how("--steps", type=int, metavar="N", help="passes of the network; 1000 is the paper's")
     how("--guidance", type=float, metavar="G", help="1: as trained; more: follows speech more")
-    how("--grid-power", type=float, default=1.0, metavar="P", help="more: calmer hands" + usual)
     room = parser.add_argument_group("endless and live speech").add_argument
     room("--stream", action="store_true", help="any length in constant memory; only STEM.bvh")
     live = "16 kHz 16-bit mono PCM from standard input, into OUT/live.bvh; --out -: to stdout"
@@ -50,8 +49,6 @@ def refuse_odd(parser, args):
     for name in ("steps", "seeds", "chunk"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
-    if not 0.1 <= args.grid_power <= 10:  # nan is refused too
-        parser.error(f"--grid-power must be between 0.1 and 10, not {args.grid_power}")
     if args.fps is not None and not 1 <= args.fps <= 240:
         parser.error(f"--fps must be between 1 and 240, not {args.fps:g}")
     if (args.stream or args.live) and (args.fps or args.unit):
@@ -86,4 +83,4 @@ def settings_of(args, generator):
         most = f"{args.checkpoint} has {generator.schedule.num_steps} diffusion steps"
         raise CheckpointError(f"--steps {steps}: {most}; ask for at most that")
     guidance = recipe.guidance if args.guidance is None else args.guidance
-    return dict(sampler=sampler, steps=steps, power=args.grid_power, guidance=guidance)
+    return dict(sampler=sampler, steps=steps, guidance=guidance)

@@ -32,23 +32,16 @@ from diffmotion import generate, sample_ddpm
 # ------------------------------------------------------------------------------------------------
 # Which steps are walked
 # ------------------------------------------------------------------------------------------------
-def time_grid(num_steps, steps, power=1.0):
-    """`steps` of num_steps diffusion steps, falling: t_k = num_steps (1 - k / steps)^power - 1.
+def time_grid(num_steps, steps):
+    """`steps` of num_steps diffusion steps, falling evenly: t_k = num_steps (1 - k / steps) - 1.
 
-    power 1 spreads them evenly, as 999, 899, ..., 99: the last jump goes from 99 to the data
-    ("trailing" in Lin et al. 2024, arXiv 2305.08891). A grid that ends at t = 0 wastes its last
-    pass, since x_t is the data there but for noise of 0.01. A larger power puts more steps at weak
-    noise: calmer hands, for a little of the timing. ValueError for what no grid can have.
+    999, 899, ..., 99 for ten: the last jump goes from 99 to the data ("trailing" in Lin et al.
+    2024, arXiv 2305.08891). A grid that ends at t = 0 wastes its last pass, since x_t is the data
+    there but for noise of 0.01. ValueError for less than one step, or more than there are.
     """
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must be between 1 and {num_steps}, not {steps}")
-    if not 0 < power < math.inf:
-        raise ValueError(f"the grid's power must be a positive number, not {power}")
-    grid = [round(num_steps * (1 - k / steps) ** power) - 1 for k in range(steps)]
-    # Where they would crowd they are one apart: no step twice, and enough left below
-    for k in range(1, steps):
-        grid[k] = min(max(grid[k], steps - 1 - k), grid[k - 1] - 1)
-    return grid
+    return [round(num_steps * (1 - k / steps)) - 1 for k in range(steps)]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -172,11 +165,11 @@ class FrameNoise:
 # ------------------------------------------------------------------------------------------------
 # All of it together
 # ------------------------------------------------------------------------------------------------
-def sampler_of(schedule, name, steps, power=1.0, progress=iter):
+def sampler_of(schedule, name, steps, progress=iter):
     """A sampler by name, ready for `generate`. ValueError for one that there is not."""
     if name not in SAMPLERS:
         raise ValueError(f"sampler is one of {', '.join(SAMPLERS)}, not {name!r}")
-    grid = time_grid(schedule.num_steps, steps, power)
+    grid = time_grid(schedule.num_steps, steps)
     return partial(SAMPLERS[name], grid=grid, progress=progress)
 
 
@@ -192,11 +185,11 @@ def with_warmup(speech, frames):
     return torch.cat([speech[:, :1].expand(-1, frames, -1), speech], dim=1)
 
 
-def generate_whole(model, schedule, speech, sampler, steps, guidance=1.0, seed=0, power=1.0,
+def generate_whole(model, schedule, speech, sampler, steps, guidance=1.0, seed=0,
                    progress=iter):  # fmt: skip
     """diffmotion.generate with a sampler by name, guidance and frames' own noise -> [B, F, P]."""
     refuse_other_schedule(model, schedule)
     B, F, _ = speech.shape
     noise = FrameNoise(seed, B, 0, F, model.size["pose_dim"], speech.device)
-    sample = sampler_of(schedule, sampler, steps, power, progress)
+    sample = sampler_of(schedule, sampler, steps, progress)
     return generate(guided(model, guidance), schedule, speech, sample, noise)

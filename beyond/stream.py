@@ -186,14 +186,14 @@ def continued(transform, x0, before):
 @torch.no_grad()
 def generate_stream(
     model, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0, chunk=200,
-    segment=None, power=1.0, progress=iter,
+    segment=None, progress=iter,
 ):  # fmt: skip
     """Motion in pieces [B, chunk, P], the last one shorter; joined, they equal generate_whole's.
 
     speech    [B, F, S], or an iterator of consecutive pieces [B, n_i, S] of any lengths. A chunk is
               made as soon as it and the frames that its last one hears ahead are there
     segment   frames that see each other, None for the model's own. Shorter chunks need shorter ones
-    sampler, steps, power, guidance, seed, progress: as in beyond/samplers.py
+    sampler, steps, guidance, seed, progress: as in beyond/samplers.py
 
     ValueError: no such sampler or grid, another schedule than the model's, a chunk that is no whole
     number of segments, a model that sees back to the first frame, or no speech at all.
@@ -206,7 +206,7 @@ def generate_stream(
         raise ValueError(f"a chunk of {chunk} frames does not hold whole segments of {segment}")
     past, before, heard, start = Past(), None, 0, 0
     twin = guided(remembering(model, past, window), guidance)
-    sample = sampler_of(schedule, sampler, steps, power, progress)
+    sample = sampler_of(schedule, sampler, steps, progress)
 
     def pieces():
         nonlocal heard
@@ -266,7 +266,7 @@ def motions(generator, pieces, chunk, **settings):
 def generate_by_recipe(model, schedule, speech, **settings):
     """generate_long with the model's own sampler, steps, guidance and warm-up frames.
 
-    settings: those that are to differ, and seed, power, progress. CheckpointError if what comes out
+    settings: those that are to differ, and seed, progress. CheckpointError if what comes out
     is not a number.
     """
     recipe = model.recipe

@@ -217,7 +217,7 @@ class FrameByFrame(DiffMotion):
 
     @torch.no_grad()
     def generate(self, schedule, speech, sampler="dpmpp", steps=10, guidance=1.0, seed=0,
-                 power=1.0, progress=iter):  # fmt: skip
+                 progress=iter):  # fmt: skip
         """Poses [B, F, P] for speech [B, F, S]; settings as in beyond/samplers.py."""
         (B, F, _), P, random = speech.shape, self.size["pose_dim"], torch.Generator()
         random.manual_seed(seed)
@@ -226,7 +226,7 @@ class FrameByFrame(DiffMotion):
             null = self.null_condition.expand_as(condition)
             condition = torch.cat([condition, null])  # [2B, F, W]
         past, state, poses = condition.new_zeros(len(condition), 1, 2 * P + 1), None, []
-        sample = sampler_of(schedule, sampler, steps, power)
+        sample = sampler_of(schedule, sampler, steps)
 
         def noise():
             return torch.randn(B, 1, P, generator=random).to(speech.device)

@@ -209,7 +209,6 @@ def parse(arguments=None):
     how = parser.add_argument_group("sampling; by default as the model's recipe says").add_argument
     how("--sampler", choices=list(SAMPLERS), help="as in sample.py")
     how("--steps", type=int, metavar="N", help="passes of the network")
-    how("--grid-power", type=float, default=1.0, metavar="P", help="as in sample.py" + usual)
     how("--guidance", type=float, metavar="G", help="as in sample.py")
     add(
         "--precision",
@@ -235,8 +234,6 @@ def refuse_odd(parser, args):
         parser.error(f"--json {args.json}: is a folder; name a file in it")
     if args.steps is not None and args.steps < 1:
         parser.error(f"--steps must be at least 1, not {args.steps}")
-    if not 0.1 <= args.grid_power <= 10:  # nan is refused too
-        parser.error(f"--grid-power must be between 0.1 and 10, not {args.grid_power}")
     if args.guidance is not None and not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
     if args.seeds < 3:

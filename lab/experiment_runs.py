@@ -234,12 +234,12 @@ def remembered(checkpoint, key, compute, **sampling):
 
     key: a list of strings and numbers. sampling: what differs from the checkpoint's recipe. Both
     and the checkpoint's content are in the file's name: with others, what was remembered is not the
-    answer. Beside the scores stands how they were made: {"made": {sampler, steps, power, guidance,
+    answer. Beside the scores stands how they were made: {"made": {sampler, steps, guidance,
     warmup_frames, checkpoint, date, machine}}, and under "trained" the precision, date and machine
     of the training, which may have been another.
     """
     recipe = read_checkpoint(checkpoint)["recipe"]
-    made = dict(power=1.0) | {name: recipe[name] for name in SAMPLING}
+    made = {name: recipe[name] for name in SAMPLING}
     made |= sampling | dict(checkpoint=f"{zlib.crc32(Path(checkpoint).read_bytes()):08x}")
     name = "_".join(map(str, [*key, *made.values()])).replace("/", "-").replace(" ", "-")
     path = RUNS / "scores" / f"{name}.json"
@@ -279,11 +279,9 @@ def motions_of(checkpoint, device, wavlm_checkpoint, folder, part, seed, samplin
 
     The last two are kept: what is one seed's own is the other seed of the one before.
     """
-    sampling = dict(sampling)
-    power = sampling.pop("power", 1.0)
-    generator = load(checkpoint, device, wavlm_checkpoint, **sampling)
+    generator = load(checkpoint, device, wavlm_checkpoint, **dict(sampling))
     waveforms = reference_of(folder, part).waveforms
-    return generate_for(generator, waveforms, seed, "generating", power=power)
+    return generate_for(generator, waveforms, seed, "generating")
 
 
 def one_model(args, key, checkpoint, folder, seed, part="test", **sampling):

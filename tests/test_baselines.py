@@ -207,14 +207,6 @@ def test_frame_by_frame_is_shown_the_recorded_frames_in_training():
     assert one.item() == pytest.approx(expected.item(), rel=2e-2)  # bfloat16, where there is
 
 
-def test_frame_by_frame_takes_the_grid_it_is_given():
-    model, schedule, speech = small("frames"), NoiseSchedule(), torch.randn(1, 4, 5)
-    even, bent = (
-        model.generate(schedule, speech, "ddim", 4, seed=4, power=power) for power in (1.0, 2.0)
-    )
-    assert not torch.allclose(even, bent, atol=1e-3)
-
-
 def test_every_baseline_takes_the_papers_recipe_too():
     """Nothing of OURS is needed: joint adaLN, a linear speech encoder, a causal mask, AdamW."""
     recipe = undo(OURS, ["split", "context", "voice", "start", "window", "segments", "muon", "v"])

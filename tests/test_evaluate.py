@@ -183,8 +183,8 @@ def test_the_puppets_scores_and_their_goals_are_in_the_json(tiny_run, tiny_corpu
     assert "beat_f1_mismatched" in unknown, "one test take: there is no other's speech"
     may_be = {"rest_error", "rest_speed", "rest_speed_truth", "shrug_hits", "shrug_false"}
     assert unknown - may_be == {"beat_f1_mismatched"}, "12 s may have no rest and no question"
-    assert {n: written[n] for n in ("sampler", "steps", "guidance", "power", "seeds")} == dict(
-        sampler=OURS.sampler, steps=OURS.steps, guidance=OURS.guidance, power=1.0, seeds=3
+    assert {n: written[n] for n in ("sampler", "steps", "guidance", "seeds")} == dict(
+        sampler=OURS.sampler, steps=OURS.steps, guidance=OURS.guidance, seeds=3
     ), "as the recipe says"
 
 
@@ -225,7 +225,7 @@ def test_speech_too_short_to_be_shifted_is_not_scored(tiny_run, tmp_path):
     """As a user runs it."""
     t = np.arange(int(1.9 * 16_000)) / 16_000
     soundfile.write(tmp_path / "short.wav", 0.3 * np.sin(2 * np.pi * 300 * t), 16_000)
-    options = ["--checkpoint", tiny_run / "last.pt", "--steps", 2, "--grid-power", 2]
+    options = ["--checkpoint", tiny_run / "last.pt", "--steps", 2]
     done = run("lab.evaluate", *options, "--speech", tmp_path / "short.wav")
     assert done.returncode == 0, done.stderr
     assert "  onset_hits                         -\n" in done.stdout
@@ -235,7 +235,6 @@ def test_speech_too_short_to_be_shifted_is_not_scored(tiny_run, tmp_path):
     "arguments,words",
     [
         (["--guidance", "nan"], "--guidance must be a number"),
-        (["--grid-power", "inf"], "--grid-power must be between"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--seeds", "2"], "no spread"),
         (["--json", str(ROOT)], "is a folder"),

@@ -265,7 +265,7 @@ def test_scores_are_remembered_by_how_they_were_made(tmp_path, monkeypatch):
         scores = experiment_runs.remembered(SHIPPED, ["a key", 0], compute, **sampling)
         assert scores["rest_error"] is None
         made = scores["made"]
-        expected = dict(sampler="dpmpp", steps=10, power=1.0, guidance=1.2, warmup_frames=40)
+        expected = dict(sampler="dpmpp", steps=10, guidance=1.2, warmup_frames=40)
         assert {name: made[name] for name in expected} == expected | sampling
         assert made["machine"] == machine() and "trained" not in made
     assert len(counted) == 3

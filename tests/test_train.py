@@ -80,7 +80,7 @@ def test_any_folder_of_pairs_trains_and_samples(tmp_path):
     done = run("train.py", *given, *TINY)
     assert done.returncode == 0 and "4 takes" in done.stdout, done.stderr
     sound, model = corpus / "test" / "held out.wav", tmp_path / "o" / "model.pt"
-    given = ["--checkpoint", model, "--out", tmp_path / "made", "--steps", 3, "--grid-power", 2]
+    given = ["--checkpoint", model, "--out", tmp_path / "made", "--steps", 3]
     done = run("sample.py", sound, *given)
     assert done.returncode == 0, done.stderr
     names = sorted(path.name for path in (tmp_path / "made").iterdir())
