@@ -60,7 +60,7 @@ class Corpus:
     codec         PoseCodec, or None to fit one to these takes
     speech_scale  (mean [S], deviation [S]) to standardise speech with, or None for these takes' own
     joints        the joints to learn, as body.joints.choose_joints reads it; "" for all
-    mirror        show every second window mirrored, left for right, with the same speech
+    mirror        show half of the windows, by chance, mirrored, left for right; same speech
     skip          leave out takes that cannot be used, with a line for each; else the first stops us
     scratch       folder for features on disk, None for the system's temporary folder
     cache         folder that keeps WavLM's features from run to run, or None
@@ -151,7 +151,7 @@ class Corpus:
     # Windows
     # --------------------------------------------------------------------------------------------
     # Features of up to this many bytes move to the device as a whole; then a batch costs no copy.
-    # 4 GB are 67 hours of the puppet with three versions, or 35 hours of BEAT.
+    # 4 GB are 61 hours of the puppet with three versions, or 32 hours of BEAT.
     RESIDENT = 4e9
 
     def to(self, device, frames, hop=1):

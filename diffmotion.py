@@ -9,9 +9,9 @@ pre-trained model" (arXiv 2308.05995). Read it from top to bottom:
     4. training         weight of the loss, optimiser, learning rate; the loop is in train.py
     5. Recipe           which of these pieces is used where. Its defaults are the paper
 
-With the defaults of Recipe this file is the paper's model. The fields of Recipe that are 0 or off
-are not the paper's. Some steps are methods of their own (attend, with_past, mask, angles,
-transform), so that beyond/, chapter two, can replace them.
+With the defaults of Recipe this file is the paper's model. Fields of Recipe that are 0 or off by
+default belong to our own recipe, in beyond/: here they do nothing. For the same reason some steps
+are methods of their own (attend, with_past, mask, angles): beyond/ replaces them.
 
 Shapes: B clips, F frames (20 a second), P pose features, S speech features, W width of the network.
 Symbols are those of Ho et al. 2020: betas, abar_t (alphas_cumprod), x0 = clean motion, x_t, eps.
@@ -57,7 +57,7 @@ class NoiseSchedule(nn.Module):
         self.register_buffer("alphas_cumprod", abar.float(), persistent=False)
         # The same with a 1 behind it, which index -1 finds: abar of the clean data
         self.register_buffer("table", fun.pad(abar.float(), (0, 1), value=1.0), persistent=False)
-        self.numbers = self.table.tolist()
+        self.numbers = self.table.tolist()  # as Python's numbers, for an int t
 
     def settings(self):
         """What __init__ needs to build it again."""
@@ -80,7 +80,8 @@ class NoiseSchedule(nn.Module):
         return (x_t - (1 - abar) ** 0.5 * eps) / abar**0.5
 
     def posterior(self, x0, x_t, t, t_next=None):
-        """q(x_{t-1} | x_t, x0), equations 6 and 7 of Ho et al. -> (mean [B, ...], variance).
+        """q(x_{t-1} | x_t, x0), equations 6 and 7 of Ho et al. -> (mean [B, F, P],
+        variance [B, 1, 1], or a number for an int t).
 
             beta = 1 - alpha,   alpha = abar_t / abar_{t-1}
             mean = sqrt(abar_{t-1}) beta / (1 - abar_t) x0
@@ -133,8 +134,9 @@ def rotary_angles(positions, head_dim):
 def rotate(x, angles):
     """Rotary positions (Su et al. 2021), our choice. x [B, F, heads, head_dim] -> the same shape.
 
-    Pairs of features (a, b) turn by an angle that grows with the frame's number. So the product of
-    a query and a key depends on how far apart their frames are, not on where they are.
+    Features i and i + head_dim / 2, a pair (a, b), turn by an angle that grows with the frame's
+    number. So the product of a query and a key depends on how far apart their frames are, not on
+    where they are.
     """
     cos, sin = angles  # [F, 1, head_dim / 2] each
     a, b = x.chunk(2, dim=-1)  # [B, F, heads, head_dim / 2] each
@@ -168,7 +170,8 @@ class Block(nn.Module):
         return x + gate_2 * self.mlp(self.norm(x) * (1 + scale_2) + shift_2)
 
     def attention(self, x, angles, mask):
-        """Multi-head attention of x [B, F, W]; mask [F, F] says which frame sees which."""
+        """Multi-head attention of x [B, F, W]; mask [F, F], or [B, 1, F, F] where clips
+        differ, says which frame sees which."""
         B, F, W = x.shape
         qkv = self.qkv(x).view(B, F, 3, self.heads, W // self.heads)
         q, k, v = qkv.unbind(2)  # [B, F, heads, head_dim] each
@@ -318,7 +321,8 @@ def sample_ddpm(predict_eps, schedule, x, noise, grid=None, progress=iter):
 def generate(model, schedule, speech, sampler=sample_ddpm, noise=None):
     """Motion for speech [B, F, S], all frames at once -> standardised pose features [B, F, P].
 
-    noise(): a fresh draw from N(0, 1), [B, F, P]; by default from torch's own generator.
+    schedule: the one that the model was trained with, model.schedule. noise(): a fresh draw from
+    N(0, 1), [B, F, P]; by default from torch's own generator.
     """
     B, F, _ = speech.shape
     noise = noise or (lambda: torch.randn(B, F, model.size["pose_dim"], device=speech.device))
@@ -327,7 +331,7 @@ def generate(model, schedule, speech, sampler=sample_ddpm, noise=None):
     def predict_eps(x_t, t):
         return model.denoise(x_t, torch.full((1,), t, device=speech.device), condition)
 
-    x0 = sampler(predict_eps, schedule, noise(), noise)  # [B, F, P], starting at x_T = noise()
+    x0 = sampler(predict_eps, schedule, noise(), noise)  # [B, F, P], starting at x_999 = noise()
     return model.transform.inverse(x0)
 
 

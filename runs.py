@@ -186,9 +186,9 @@ def summary(corpus, s, held_out):
 
 def names_held_out(held_out, most=20):
     """Which takes are held out, in one line; of more than `most` in a part the first."""
-    texts = []
+    name_of, texts = take_names([*held_out["test"], *held_out["valid"]]), []
     for part in ("test", "valid"):
-        names = sorted(take_names(held_out[part]).values())
+        names = sorted(name_of[pair] for pair in held_out[part])
         more = f" and {len(names) - most} more" if len(names) > most else ""
         texts.append(f"{part}: {', '.join(names[:most]) or 'none'}{more}")
     return shown(f"held out for {'; '.join(texts)}")

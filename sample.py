@@ -1,7 +1,7 @@
 """Speech in, gesture out:   python sample.py "my talk.wav" other.mp3
 
 For each recording it writes STEM.bvh (opens in Blender and every other animation program),
-STEM.html (plays the motion with its sound in a browser, offline) and STEM.png (a glance at it).
+STEM.html (plays the motion with its sound in a browser, offline) and STEM.png (its first 12 s).
 
     sound -> load_audio -> SpeechFeatures -> generate -> PoseCodec.decode -> plant -> .bvh, ...
 

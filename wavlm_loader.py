@@ -109,8 +109,8 @@ class Spectrum:
 
     def rows(self, samples, level):
         """The same without zeros at both ends: one row for each whole window of `samples`."""
-        power = self.mel(samples / level * 0.1)  # [40, K]
-        bands = torch.log(power.T + self.FLOOR)  # [K, 40]
+        summed = self.mel(samples / level * 0.1)  # [40, K]
+        bands = torch.log(summed.T + self.FLOOR)  # [K, 40]
         return bands @ self.dct if self.mfcc else bands  # [K, dim]
 
 

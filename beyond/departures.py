@@ -1,6 +1,6 @@
 """Chapter two: where we leave the paper on purpose, each departure by itself.
 
-Every section says: paper / ours / why / cost / measured / source. beyond/recipes.py has OURS, the
+A section says: paper / ours / why / cost / measured / source. beyond/recipes.py has OURS, the
 recipe with all of them. `python train.py --undo NAME,...` takes single ones back, `--recipe paper`
 takes back all.
 
@@ -33,7 +33,7 @@ from diffmotion import AdaLN, GestureEncoder, SpeechEncoder
 #   ours      modulation = W_c SiLU(condition) + W_t SiLU(step)
 #   why       the condition's half, the costly one, is the same at all diffusion steps: it is
 #             computed once a clip (beyond/fast.py), where the paper's is computed at every step
-#   cost      adaLN has twice the weights: the small model 1.93 M instead of 1.51 M
+#   cost      adaLN has twice the weights: the small model 1.95 M instead of 1.53 M
 #   measured  a tie: beat F1 0.993, style error 0.048, jerk 27.6 (with 5 blocks for 4)
 #   source    our own
 # ------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ class ContextEncoder(nn.Module):
         voice_n     = sum_k w_k V heard_k / sum_k w_k,   k from n - window + 1 to n
         condition_n = MLP(heard_n + voice_n)
 
-    w_k = sigmoid(.) + 0.001 is learned with V: silence may tell nothing about the voice.
+    w_k = 0.001 + sigmoid of one more row of V: silence may tell nothing about the voice.
     """
 
     def __init__(self, speech_dim, width, reach=16, window=100, voice=True):
@@ -154,17 +154,6 @@ class MarkedGestureEncoder(GestureEncoder):
 #   source    windows are usual in language models (Beltagy et al. 2020, arXiv 2004.05150); segments
 #             are our own
 # ------------------------------------------------------------------------------------------------
-def mixed_layers(model, speech):
-    """Speech [..., layers S] as the model's LayerMix mixes it; as it is where there is none."""
-    encoder = model.speech_encoder
-    return encoder.mix(speech) if isinstance(encoder, LayerMix) else speech
-
-
-def keywords(piece):
-    """The settings of a piece of a recipe, {} for a plain one."""
-    return piece.keywords if isinstance(piece, partial) else {}
-
-
 def segment_mask(frames, device=None, window=100, segment=40, past=0, phases=None):
     """[F, past + F] bool: frame n sees its own segment and the last `window` frames up to itself.
 
@@ -180,7 +169,7 @@ def segment_mask(frames, device=None, window=100, segment=40, past=0, phases=Non
 
 
 def mask_for_training(mask, clips, frames, random, device):
-    """The mask of windows that begin anywhere in a segment. None: the recipe's own mask."""
+    """The mask [B, 1, F, F] of windows that begin anywhere in a segment. None: the recipe's own."""
     segment = keywords(mask).get("segment", 1)
     if segment == 1:
         return None
@@ -361,3 +350,14 @@ class LayerMix(nn.Module):
             return speech
         shares = self.shares.softmax(dim=0).to(speech.dtype)
         return shares @ speech.unflatten(-1, (self.layers, self.dim))  # [..., S]
+
+
+def mixed_layers(model, speech):
+    """Speech [..., layers S] as the model's LayerMix mixes it; as it is where there is none."""
+    encoder = model.speech_encoder
+    return encoder.mix(speech) if isinstance(encoder, LayerMix) else speech
+
+
+def keywords(piece):
+    """The settings of a piece of a recipe, {} for a plain one."""
+    return piece.keywords if isinstance(piece, partial) else {}

@@ -142,7 +142,7 @@ def paper_table(settings):
     """What --recipe paper trains, a line each: name, value, source."""
     rows = [
         ("objective", "mean squared error of the noise", "the paper"),
-        ("adaLN", "Linear(SiLU(condition + step))", "the paper; joint form: its successor"),
+        ("adaLN", "Linear(SiLU(condition + step))", "the paper; the sum: the authors' next"),
         ("attention", "causal", "the paper"),
         ("positions", "rotary", "ours: the paper does not say"),
         ("gesture encoder", "one convolution, 5 frames", "the paper; its size is ours"),

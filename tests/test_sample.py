@@ -60,9 +60,7 @@ def test_the_motion_never_ends_before_the_speech(tiny_run, seconds):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmpp"])
-def test_each_sampler_and_guidance_can_be_chosen_and_a_seed_repeats(
-    tiny_run, tmp_path, sampler
-):
+def test_each_sampler_and_guidance_can_be_chosen_and_a_seed_repeats(tiny_run, tmp_path, sampler):
     soundfile.write(tmp_path / "a.wav", tone(1), 16_000)
     common = ["--checkpoint", tiny_run / "last.pt", "--sampler", sampler, "--steps", 3]
     made = {}

@@ -261,7 +261,8 @@ def adaln_share(answer):
     """The share of a block's weights, biases aside, that belongs to adaLN: 6 of 6 + 4 + 8."""
     mistakes = {
         "a share is wanted, from 0 to 1": [6, 18, 33, 100 / 3],
-        "the MLP is 4 W wide: from W to 4 W and back are 8 W squared": 6 / 12,
+        "the MLP is 4 W wide: from W to 4 W and back are 8 W squared (or you divided by the rest "
+        "instead of the whole)": 6 / 12,
         "the MLP is missing: 8 W squared": 6 / 10,
         "the attention is missing: 3 W squared to queries, keys, values, and 1 for what comes out":
             6 / 14,
