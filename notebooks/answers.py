@@ -4,7 +4,7 @@
 
 prints a line of JSON for each exercise, [name, said]. After an answer that does not end within so
 many seconds it stops: nothing but the end of the process ends that answer. Only what the answers
-need is run: imports, functions, and the cell of the exercise itself.
+need is run: the imports, functions and constants of all cells, and the cell of the exercise itself.
 """
 
 import ast
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import checks  # noqa: E402
 
 MISSING = "missing: its cell is not in the notebook"
+UNREADABLE = "missing: the notebook cannot be read"
 
 
 def code_cells(path):
@@ -50,14 +51,24 @@ def parsed(text):
         return []
 
 
+def is_constant(statement):
+    """Is it `NAME = a number, a text, or a list of such`?"""
+    try:
+        ast.literal_eval(statement.value)
+    except (AttributeError, ValueError):
+        return False
+    return isinstance(statement, ast.Assign)
+
+
 def surroundings(cells):
-    """What the answers may use: the imports and functions of all cells, as far as they run."""
+    """What the answers may use: imports, constants, functions of all cells, as far as they run."""
     names = {}
-    for kinds in ((ast.Import, ast.ImportFrom), (ast.FunctionDef,)):
-        for cell in cells:
-            for statement in parsed(cell):
-                if isinstance(statement, kinds):
-                    run([statement], names)
+    statements = [statement for cell in cells for statement in parsed(cell)]
+    imports = [s for s in statements if isinstance(s, (ast.Import, ast.ImportFrom))]
+    constants = [s for s in statements if is_constant(s)]
+    functions = [s for s in statements if isinstance(s, ast.FunctionDef)]
+    for statement in imports + constants + functions:
+        run([statement], names)
     return names
 
 
@@ -71,21 +82,32 @@ def said_of(name, cells, around):
     except SyntaxError as error:
         return f"wrong: Python cannot read the cell: {error.msg} (line {error.lineno})"
     names = dict(around)
-    names.pop(name, None)
+    if any(getattr(s, "name", None) == name for s in statements) or not callable(names.get(name)):
+        names.pop(name, None)  # it comes from this cell; else from a cell of its own
     is_check = [f"checks.{name}(" in ast.unparse(statement) for statement in statements]
     rest = [s for s, check in zip(statements, is_check) if not check]
     error = run(rest, names)
     if name not in names:
         return f"wrong: the cell stops with {error}" if error else MISSING
     with contextlib.redirect_stdout(sys.stderr):
-        return getattr(checks, name)(names[name])
+        said = getattr(checks, name)(names[name])
+    if "NameError" in said:
+        said += " (of other cells an answer may use imports, constants and functions)"
+    return said
 
 
 def main():
     """The command."""
+    if len(sys.argv) != 3:
+        sys.exit("python -m notebooks.mark calls this; give that command")
     seconds, out = sys.argv[1], sys.stdout
     for path, names in json.loads(sys.argv[2]).items():
-        cells = list(code_cells(path))
+        try:
+            cells = list(code_cells(path))
+        except (OSError, ValueError, KeyError, TypeError):
+            for name in names:
+                print(json.dumps([name, UNREADABLE]), file=out, flush=True)
+            continue
         around = surroundings(cells)
         for name in names:
             said = within(float(seconds), said_of, name, cells, around)

@@ -3,14 +3,16 @@
     python -m notebooks.mark class --out marks.csv
 
 class/ holds a folder for each student, as notebooks.handout makes them, with that student's
-notebooks anywhere inside. The students' code is run, with your rights: read it first, or mark on a
-machine where it can do no harm.
+notebooks anywhere inside, under names that still have ours in them (dora_6_judging.ipynb). The
+students' code is run, with your rights: read it first, or mark on a machine where it can do no
+harm.
 """
 
 import contextlib
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,15 +24,24 @@ import checks  # noqa: E402
 from tools import HERE, InputError, Parser, run_script, written_beside  # noqa: E402
 
 NO_NOTEBOOK = "missing: no notebook"
+OURS = r"(?<!\d)([1-7])_(motion|hearing|diffusion|network|training|judging|changes)"
 
 
 def notebooks_of(student):
-    """{number: path} of a student's notebooks; of several copies the one that was saved last."""
-    found = {}
-    for path in sorted(student.rglob("[1-9]*.ipynb"), key=lambda path: path.stat().st_mtime):
-        if ".ipynb_checkpoints" not in path.parts:
-            found[int(path.name[0])] = path
-    return found
+    """A student's notebooks -> {number: path}, and the paths that are marked not.
+
+    Of several copies the one that was saved last is marked.
+    """
+    found, others = {}, []
+    for path in sorted(student.rglob("*.ipynb"), key=lambda path: path.stat().st_mtime):
+        if ".ipynb_checkpoints" in path.parts:
+            continue
+        ours = re.search(OURS, path.name)
+        if not ours or int(ours[1]) in found:
+            others.append(found[int(ours[1])] if ours else path)
+        if ours:
+            found[int(ours[1])] = path
+    return found, others
 
 
 def marked(wanted, seconds):
@@ -58,9 +69,11 @@ def marked(wanted, seconds):
 
 def row_of(student, seconds):
     """A student's row: name, how many are right, and what is said of each exercise."""
-    paths = notebooks_of(student)
+    paths, others = notebooks_of(student)
+    for path in others:
+        print(f"{path}: not marked (a newer copy is, or its name is none of ours)")
     names = {n: [check.__name__ for check in each] for n, each in checks.EXERCISES.items()}
-    there = {str(path.resolve()): names[n] for n, path in paths.items() if n in names}
+    there = {str(path.resolve()): names[n] for n, path in paths.items()}
     said = marked(there, seconds)
     said = [said.get(name, NO_NOTEBOOK) for each in names.values() for name in each]
     words = [text.split(":")[0] if text.startswith(("right", "empty")) else text for text in said]
@@ -88,8 +101,7 @@ def main(arguments=None):
     if not args.folder.is_dir():
         raise InputError(f"{args.folder}: is no folder; give the one with the students' folders")
     students = [p for p in sorted(args.folder.iterdir()) if p.is_dir() and p.name[0] != "."]
-    students = [student for student in students if notebooks_of(student)]
-    if not students:
+    if not any(notebooks_of(student)[0] for student in students):
         raise InputError(f"{args.folder}: no folder in it has a notebook like 1_motion.ipynb")
     table = io.StringIO()
     writer = csv.writer(table)

@@ -88,6 +88,18 @@ def matched(found, wanted, tolerance, choose):
     return 2 * hits / (len(found) + len(wanted))
 
 
+def closest_pairs_first(found, wanted, tolerance):
+    hits, left, right = 0, set(found.tolist()), set(wanted.tolist())
+    while left and right:
+        distance, x, y = min((abs(x - y), x, y) for x in left for y in right)
+        if distance > tolerance:
+            break
+        left.discard(x)
+        right.discard(y)
+        hits += 1
+    return 2 * hits / (len(found) + len(wanted))
+
+
 MISTAKES = [
     ("euler_zxy", lambda a: Rotation.from_euler("ZXY", a).as_matrix(), "degrees taken for radians"),
     ("euler_zxy", lambda a: rotation("zxy")(a), "reverse order"),
@@ -309,6 +321,16 @@ MISTAKES = [
     ),
     ("window_mask", lambda n, w: solutions.window_mask(n, w + 1), "one too wide"),
     ("window_mask", lambda n, w: np.tril(np.ones((n, n))), "window is missing"),
+    ("window_mask", lambda n, w: 1.0 * solutions.window_mask(n, w), "True and False (bool)"),
+    ("causal_mask", lambda n: torch.ones(n, n).tril().int(), "True and False (bool)"),
+    ("attended", lambda q, k, v, m: solutions.attended(q, k, v, m.tril()), "always causal"),
+    (
+        "attended",
+        lambda q, k, v, m: (
+            torch.softmax((q @ k.T / q.shape[1] ** 0.5).masked_fill(~m, -10), dim=1) @ v
+        ),
+        "minus ten",
+    ),
     ("window_mask", lambda n, w: ~solutions.window_mask(n, w), "exchanged"),
     ("rotated", lambda v, p, f: solutions.rotated(v, -p, f), "other way round"),
     ("rotated", lambda v, p, f: solutions.rotated(v, p, np.pi / 180 * f), "degrees taken"),
@@ -454,6 +476,17 @@ MISTAKES = [
         "beat_f1",
         lambda f, w, t: matched(f, w, t, lambda free, x: min(free, key=lambda y: abs(y - x))),
         "takes the nearest",
+    ),
+    (
+        "beat_f1",
+        lambda f, w, t: matched(w, f, t, lambda free, x: min(free, key=lambda y: abs(y - x))),
+        "two others without a partner",
+    ),
+    ("beat_f1", closest_pairs_first, "two others without a partner"),
+    (
+        "exponential_map",
+        lambda w: solutions.exponential_map(w * (np.linalg.norm(w) > 0.1)),
+        "small turn is a turn",
     ),
     ("beat_f1", lambda f, w, t: matched(f, w, t, lambda free, x: max(free)), "takes the latest"),
     (

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -62,7 +63,8 @@ def test_a_class_is_marked_into_one_table(tmp_path):
     done = run("notebooks.mark", tmp_path, "--out", tmp_path / "marks.csv", "--seconds", 5)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "marks.csv", newline="", encoding="utf-8-sig") as file:
-        anna, ben = csv.DictReader(file)
+        anna, ben, empty = csv.DictReader(file)
+    assert empty["student"] == "empty" and set(list(empty.values())[2:]) == {mark.NO_NOTEBOOK}
     assert anna["student"] == "anna" and ben["student"] == "ben"
     assert anna["right of 30"] == "1" and ben["right of 30"] == "0"
     assert anna["3.1 q_sample"] == "right"
@@ -73,6 +75,35 @@ def test_a_class_is_marked_into_one_table(tmp_path):
     assert "the noise has no factor" in ben["3.1 q_sample"]
     assert "ZeroDivisionError" in ben["3.3 ddim_step"]
     assert ben["3.4 half_noise"] == "missing: its cell is not in the notebook"
+
+
+def test_an_answer_uses_what_other_cells_define(tmp_path):
+    halves = "import numpy as np\nHALF, TWO = 0.5, 2\ndef q_sample(x0, t, eps, a):\n"
+    halves += "    return a[t] ** HALF * x0 + (1 - a[t]) ** HALF * eps\nscale = max(1, 2)"
+    answers = dict(q_sample="", ddim_step="def ddim_step(x_t, eps, a, b):\n    return x_t * scale")
+    notebook(tmp_path / "a" / "Copy of 3_diffusion (1).ipynb", answers, halves)
+    row = dict(zip(mark.heading(), mark.row_of(tmp_path / "a", 20), strict=True))
+    assert row["3.1 q_sample"] == "right"
+    assert "'scale' is not defined" in row["3.3 ddim_step"]
+    assert row["3.3 ddim_step"].endswith("constants and functions)")
+
+
+def test_one_broken_notebook_spoils_no_other(tmp_path, capsys):
+    answers = dict(half_noise="half_noise = 500")
+    for name in ("dora_3_diffusion.ipynb", "old/3_diffusion.ipynb"):
+        notebook(tmp_path / "d" / name, answers)
+    os.utime(tmp_path / "d" / "old" / "3_diffusion.ipynb", (0, 0))
+    for number, text in enumerate(("", "[]", '{"cells": 5}', "\0"), 4):
+        name = ("network", "training", "judging", "changes")[number - 4]
+        (tmp_path / "d" / f"{number}_{name}.ipynb").write_text(text)
+    notebook(tmp_path / "d" / "thoughts.ipynb", answers)
+    row = dict(zip(mark.heading(), mark.row_of(tmp_path / "d", 20), strict=True))
+    assert row["3.4 half_noise"].startswith("wrong: half of the steps")
+    broken = [said for name, said in row.items() if name[0] in "4567"]
+    assert set(broken) == {"missing: the notebook cannot be read"}
+    told = capsys.readouterr().out
+    assert "old/3_diffusion.ipynb: not marked" in told and "thoughts.ipynb: not marked" in told
+    assert len(told.splitlines()) == 2
 
 
 def test_notebooks_as_they_are_handed_out_are_empty(tmp_path):

@@ -313,6 +313,8 @@ def test_weight_decay_is_for_matrices_alone():
     model = small_model()
     decayed, rest = adamw(model, 2e-4).param_groups
     assert decayed["weight_decay"] == 0.01 and rest["weight_decay"] == 0
+    assert decayed["betas"] == rest["betas"] == (0.9, 0.99)
+    assert decayed["lr"] == rest["lr"] == 2e-4
     assert all(p.dim() >= 2 for p in decayed["params"]) and all(p.dim() < 2 for p in rest["params"])
     assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
 

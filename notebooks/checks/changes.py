@@ -5,7 +5,7 @@ import torch
 
 from beyond.departures import Innovations, predict_v, segment_mask
 from checks.diffusion import ABAR, SCHEDULE, root
-from checks.judging import draws, judge, judge_number
+from checks.judging import draws, judge, judge_mask, judge_number
 from checks.network import mask_mistakes
 
 
@@ -143,7 +143,7 @@ def window_mask(answer):
              mask(lambda q, k, w: (k <= q) & (q // w == k // w))],
     }  # fmt: skip
     well_done = "beyond.departures.segment_mask is this, for segments of one frame"
-    return judge(
+    return judge_mask(
         answer,
         [(7, 3), (5, 1), (4, 9)],
         lambda frames, window: segment_mask(frames, window=window, segment=1),

@@ -1,7 +1,8 @@
 """What the checks are made of: compare an answer with the right one, and with known mistakes.
 
-judge, judge_number   what to say of a function, or of a predicted number
-difference            in one line, how numbers differ from the right ones, where no mistake fits
+judge, judge_mask   what to say of a function
+judge_number        what to say of a predicted number
+difference          in one line, how numbers differ from the right ones, where no mistake fits
 """
 
 import copy
@@ -50,6 +51,18 @@ def judge(answer, inputs, right, mistakes, well_done):
             return f"wrong: the shape should be {list(want.shape)}, yours is {list(mine.shape)}"
     text = difference(given, wanted, [small_ones(answer, arguments) for arguments in inputs])
     return f"wrong, by none of the common mistakes; it differs: {text}"
+
+
+def judge_mask(answer, inputs, right, mistakes, well_done):
+    """The same for a table of True and False: zeros and ones do for numbers, not for attention."""
+    said = judge(answer, inputs, right, mistakes, well_done)
+    mask = answer(*inputs[0]) if said.startswith("right") else None
+    if mask is None or np.asarray(mask).dtype == bool:
+        return said
+    return (
+        "wrong: the places are right, but True and False (bool) are wanted: "
+        "zeros and ones would be added to the scores"
+    )
 
 
 def outcome(wrong, inputs):

@@ -71,7 +71,7 @@ def euler_zxy(answer):
 
 def exponential_map(answer):
     """w [3] in radians -> R [3, 3], by Rodrigues' formula."""
-    vectors = [0.3, -0.5, 0.8], [0.0, 1.2, 0.0], [-1.5, 0.4, 0.1], [0.0, 0.0, 0.0]
+    vectors = [0.3, -0.5, 0.8], [0.0, 1.2, 0.0], [-1.5, 0.4, 0.1], [0.02, 0.0, 0.05], [0.0] * 3
     inputs = [(np.array(w),) for w in vectors]
     try:
         at_zero = answer(np.zeros(3))
@@ -135,6 +135,8 @@ def exponential_map(answer):
             lambda w: exp_to_matrix(w) if np.any(w) else np.zeros((3, 3)),
         "sine and cosine are exchanged":
             formula(lambda t: np.cos(t) / t, lambda t: (1 - np.sin(t)) / t**2),
+        "a small turn is a turn: take the identity only at w = 0, or very close to it":
+            lambda w: exp_to_matrix(w) if np.linalg.norm(w) > 0.1 else np.eye(3),
     }  # fmt: skip
     well_done = "three numbers are enough for any rotation, and nothing locks near the rest pose"
     return judge(answer, inputs, exp_to_matrix, mistakes, well_done)

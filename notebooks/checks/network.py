@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import layer_norm
 
 import diffmotion
-from checks.judging import draws, judge, judge_number
+from checks.judging import draws, judge, judge_mask, judge_number
 
 
 def modulated(answer):
@@ -113,6 +113,9 @@ def attended(answer):
         (*(x.view(F, D) for x in draws(n, 3, F * D)), diffmotion.causal_mask(F))
         for n, (F, D) in enumerate(shapes)
     ]
+    # A mask that is not causal, and scores so far below 0 that minus ten would still be seen
+    k, v = (x.view(6, 4) for x in draws(2, 2, 24))
+    inputs.append((-3 * k, k, v, (torch.arange(6)[:, None] - torch.arange(6)).abs() < 2))
 
     def right(q, k, v, mask):
         return torch.nn.functional.scaled_dot_product_attention(
@@ -148,8 +151,10 @@ def attended(answer):
             [variant(shown=lambda m: ~m, hidden=h) for h in (-torch.inf, -1e9, -1e4)],
         "the mask is not used":
             variant(shown=torch.ones_like),
-        "a hidden score of 0 is still seen; minus infinity is not":
-            variant(hidden=0.0),
+        "use the mask that is given; yours is always causal":
+            variant(shown=torch.tril),
+        "a hidden score of 0 or minus ten is still seen; minus infinity is not":
+            [variant(hidden=h) for h in (0.0, -1.0, -10.0)],
         "the mask does not add to a score; where it is False the score becomes minus infinity":
             lambda q, k, v, mask:
                 torch.softmax(q @ k.T / q.shape[-1] ** 0.5 + mask.float(), dim=-1) @ v,
@@ -201,7 +206,7 @@ def causal_mask(answer):
         "a frame sees itself, and the past too": lambda frames: torch.eye(frames),
     }  # fmt: skip
     well_done = "diffmotion.causal_mask is this"
-    return judge(answer, [(7,), (1,), (4,)], diffmotion.causal_mask, mistakes, well_done)
+    return judge_mask(answer, [(7,), (1,), (4,)], diffmotion.causal_mask, mistakes, well_done)
 
 
 def rotated(answer):
