@@ -4,8 +4,8 @@
     ANSWERS            experiment -> function of its rows
 
 A row is as in experiment_tables.py. Two means over seeds are a tie if they differ by no more than
-the root of the sum of their squared spreads. That is no test of significance: of three seeds the
-spread itself is a rough figure.
+the root of the sum of their squared spreads. A single training is taken to spread as the other row
+does. That is no test of significance: of three seeds the spread itself is a rough figure.
 """
 
 import math
@@ -31,7 +31,8 @@ def score_of(rows, label, score):
 
 def margin(a, b):
     """What two scores may differ by and still be a tie."""
-    return math.hypot(a["spread"] or 0.0, b["spread"] or 0.0)
+    one, other = a["spread"], b["spread"]
+    return math.hypot(one or other or 0.0, other or one or 0.0)
 
 
 def against(rows, first, second, score):

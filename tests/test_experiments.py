@@ -287,6 +287,10 @@ def test_a_difference_within_the_spread_is_a_tie():
     told = "a, against b: x 0.990 against 0.900, better."
     assert answers.versus("a", "b", "x", "style_error")(rows) == told
     assert answers.versus("a", "c", "x")(rows) is None
+    once = [row("a", spread=0.1, x=0.9), row("b", spread=None, x=0.8), row("c", None, x=0.7)]
+    assert answers.against(once, "b", "a", "x").endswith("a tie within the spread")
+    assert answers.against(once, "a", "c", "x").endswith("better")
+    assert answers.against(once, "b", "c", "x").endswith("better")
 
 
 def test_the_fewest_passes_that_tie_with_the_best_are_enough():
