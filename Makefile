@@ -12,7 +12,8 @@ PYTHON ?= python3
 demo: .venv/ready
 	.venv/bin/python sample.py assets/speech.wav --out out
 	@echo
-	@echo "Open out/speech.html in a browser, or out/speech.bvh in Blender (Import > BVH)."
+	@echo "Open out/speech.html in a browser. For Blender:"
+	@echo "            blender --python show/blender.py -- out/speech.bvh assets/speech.wav"
 	@echo "Try next:   .venv/bin/python sample.py YOUR_RECORDING.wav --seed 1"
 	@echo "            .venv/bin/python train.py      (a quarter of an hour on two CPU cores)"
 

@@ -227,7 +227,8 @@ def check_skeleton(state):
         known = all(isinstance(one, str) and one in CHANNEL_NAMES.values() for one in channels)
         need(known and len(set(channels)) == len(channels), "codec.channels", "are unknown")
     need(any(state["channels"]), "codec.channels", "are empty")
-    size_of(state["end_sites"], "codec.end_sites")
+    ends = size_of(state["end_sites"], "codec.end_sites")
+    need(ends <= 10 * J, "codec.end_sites", f"has {ends} for {J} joints")
     for end in state["end_sites"]:
         size_of(end, "codec.end_sites", 3)
         whole("codec.end_sites", end[0], 0, J - 1)
@@ -251,7 +252,8 @@ def check_speech(speech, scale, dim):
     size_of(scale, "speech_scale", 2)
     for one in scale:
         check_tensor("speech_scale", one, (dim,))
-    need((scale[1] > 0).all(), "speech_scale", "has deviations that are not above 0")
+        check_tensor("speech_scale", one.float(), (dim,))  # as it is used
+    need((scale[1].float() > 0).all(), "speech_scale", "has deviations that are not above 0")
 
 
 def check_weights(where, found, network):

@@ -386,7 +386,9 @@ class Run:
     def end(self):
         """The model is saved: say so, and from here on a signal stops at once."""
         minutes, steps = (time.time() - self.started) / 60, self.s.steps - self.first
-        print(f"{minutes:.1f} minutes for {steps} steps -> {shown(self.folder / 'last.pt')}")
+        model = shown(self.folder / "last.pt")
+        print(f"{minutes:.1f} minutes for {steps} steps -> {model}")
+        print(f"try it:  python sample.py YOUR_RECORDING.wav --checkpoint {shlex.quote(model)}")
         for sign, handler in self.usual.items():
             signal.signal(sign, handler)
         if self.asked_to_stop:

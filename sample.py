@@ -101,10 +101,11 @@ def load_generator(
     """
     networks = dict(networks) | dict(DiffMotion=DiffMotion)
     state = read_model(path, networks)
+    mean, deviation = (scale.float() for scale in state["speech_scale"])
     schedule, recipe = NoiseSchedule(**state["schedule"]), recipe_of(state["recipe"])
     model = networks[state["network"]](**state["model"], recipe=recipe, schedule=schedule)
     model.load_state_dict({name: weight.float() for name, weight in state["ema"].items()})
-    codec, (mean, deviation) = PoseCodec(state["codec"]), state["speech_scale"]
+    codec = PoseCodec(state["codec"])
     fast.for_sampling(model, device, precision, compile)
     features = SpeechFeatures(**state["speech"], checkpoint=wavlm_checkpoint, device=device)
     return Generator(model, schedule, codec, features, (mean, deviation), device)

@@ -245,6 +245,14 @@ def is_named_pipe(path):
     return path.is_fifo() and path.parts[1:2] not in (("dev",), ("proc",))
 
 
+def what_never_ends(path):
+    """What it is, if reading it may wait or go on for ever: "named pipe", "device"; else None."""
+    if is_named_pipe(path):
+        return "named pipe"
+    path = Path(path)
+    return "device" if path.is_char_device() or path.is_block_device() else None
+
+
 # ------------------------------------------------------------------------------------------------
 # Locks
 # ------------------------------------------------------------------------------------------------
@@ -338,16 +346,13 @@ def read_checkpoint(path):
 
     Only tensors and plain values are loaded: a file that would run code is refused.
     """
-    if is_named_pipe(path):
-        raise CheckpointError(f"{path}: is a named pipe; name a checkpoint file")
+    if what := what_never_ends(path):
+        raise CheckpointError(f"{path}: is a {what}; name a checkpoint file")
     if Path(path).is_file() and (instead := not_the_file(path)):
         raise CheckpointError(f"{path}: {instead}")
     try:
-        # torch.load does not look at the checksums
-        if zipfile.is_zipfile(path) and (damaged := zipfile.ZipFile(path).testzip()):
-            raise CheckpointError(
-                f"{path}: is damaged (in {damaged}); copy it again, or train anew"
-            )
+        if zipfile.is_zipfile(path):
+            _check_zip(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint; give one of train.py's") from None
@@ -364,6 +369,23 @@ def read_checkpoint(path):
     if state["format"] != FORMAT:  # an earlier form's weights might fit and mean something else
         raise CheckpointError(f"{path}: comes from an earlier version of this program; train anew")
     return state
+
+
+def _check_zip(path):
+    """CheckpointError for a zip that torch.save did not write, or whose checksums do not fit.
+
+    torch.save packs nothing: what is packed may unpack to more than there is memory. And torch.load
+    does not look at the checksums.
+    """
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if packed or sum(entry.file_size for entry in entries) > Path(path).stat().st_size:
+            raise CheckpointError(f"{path}: is a packed zip; use a file as train.py wrote it")
+        if damaged := archive.testzip():
+            raise CheckpointError(
+                f"{path}: is damaged (in {damaged}); copy it again, or train anew"
+            )
 
 
 def save_checkpoint(path, state):
@@ -385,7 +407,7 @@ def save_checkpoint(path, state):
 def device(name):
     """A device that can be used here, for argparse: "cpu", "cuda", "cuda:1"."""
     try:
-        torch.empty(1, device=name)
+        torch.ones(1, device=name).item()
     except (RuntimeError, AssertionError):
         message = f"{name!r} cannot be used on this machine; take cpu"
         raise argparse.ArgumentTypeError(message) from None

@@ -9,6 +9,8 @@ from beyond.samplers import SAMPLERS
 from show.outputs import ENDINGS
 from tools import SHIPPED, CheckpointError, Parser, default_device, device, seed_number
 
+MOST_SEEDS = 100  # bodies on one page
+
 
 def parse(arguments=None):
     """The command line."""
@@ -49,6 +51,10 @@ def refuse_odd(parser, args):
     for name in ("steps", "seeds", "chunk"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} must be at least 1, not {getattr(args, name)}")
+    if args.seeds > MOST_SEEDS:
+        parser.error(f"--seeds must be at most {MOST_SEEDS}, all on one page, not {args.seeds}")
+    if args.seed + args.seeds > 2**32:
+        parser.error(f"--seed {args.seed}: --seeds {args.seeds} goes beyond the last seed there is")
     if args.fps is not None and not 1 <= args.fps <= 240:
         parser.error(f"--fps must be between 1 and 240, not {args.fps:g}")
     if (args.stream or args.live) and (args.fps or args.unit):

@@ -19,7 +19,7 @@ from body.hierarchy import FAR, WITH_POINTS, read_hierarchy
 from body.motion import BvhError, Motion, between, meant_frame_time, neighbours
 from body.rotations import euler_to_matrix, matrix_to_euler, smooth_angles
 from body.stretch import are_changes
-from tools import is_named_pipe, named, not_the_file, written_beside
+from tools import named, not_the_file, what_never_ends, written_beside
 
 
 # ------------------------------------------------------------------------------------------------
@@ -41,6 +41,9 @@ def read_bvh(path, fps=None):
         names, parents, offsets, channels, end_sites = read_hierarchy(head)
         frames, frame_time, body = _read_header(body)
         width = sum(len(joint_channels) for joint_channels in channels)
+        if len(names) > 100 + 10 * width:  # a small file must not become gigabytes
+            few = sum(map(bool, channels))
+            raise BvhError(f"has {len(names)} joints and channels for {few} of them; export again")
         rows, needed, more = _read_rows(body, frames, width, frame_time, fps)
     rotations, positions, changes = _apply_channels(rows, channels, offsets)
     motion = Motion(names, parents, offsets, channels, end_sites, frame_time, rotations, positions)
@@ -63,8 +66,8 @@ def read_skeleton(path):
 def _errors_of(path):
     """Within it a BvhError says which file it is about; a file that cannot be read is one too."""
     try:
-        if is_named_pipe(path):
-            raise BvhError("is a named pipe; name a file")
+        if what := what_never_ends(path):
+            raise BvhError(f"is a {what}; name a file")
         if Path(path).is_file() and (instead := not_the_file(path)):
             raise BvhError(instead)
         yield

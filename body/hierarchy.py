@@ -40,6 +40,8 @@ def read_hierarchy(text):
                 raise BvhError("an End Site stands outside the hierarchy; export the file again")
             current = ("end", stack[-1], rest.partition(" ")[2].strip())
         elif word == "{":
+            if current is None:
+                raise BvhError("an opening brace too many in the hierarchy; export the file again")
             stack.append(current)
         elif word == "}":
             if not stack:

@@ -288,12 +288,14 @@ def main(arguments=None):
     if args.data:
         reference = reference_for(args, generator.codec.fps)
         scores, table = evaluate_fully(generator, reference, seeds, **settings)
-        how = reference.how
+        how, count = reference.how, len(reference.waveforms)
+        judged = sum(map(len, reference.waveforms)) / SAMPLE_RATE
+        little = "; less than a minute tells little" if judged < 60 else ""
+        print(f"judged: {count} take{'s' * (count > 1)}, {judged:.0f} s together{little}\n")
         print_report(table, reference.left_out)
-        print()
     if args.speech:
         scores["speech"] = evaluate_speech(generator, args.speech, seeds, **settings)
-    print_table(scores)
+        print_table(scores["speech"])
     if args.json:
         write_json(args, settings, scores=scores, table=table, how=how)
 

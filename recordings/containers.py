@@ -323,7 +323,7 @@ def nist_parts(file, path, at, stop):
     about = dict.fromkeys(("sample_count", "channel_count", "sample_n_bytes"), 0)
     for line in head.decode("latin-1").splitlines():
         name, *value = line.split()[::2] if len(line.split()) == 3 else [""]
-        if name in about and value[0].isdigit():
+        if name in about and value[0].isascii() and value[0].isdigit():
             about[name] = int(value[0])
     frames, channels, width = about.values()
     end = at + 1024 + frames * channels * width

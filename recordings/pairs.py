@@ -92,12 +92,19 @@ def match_files(folder):
     odd += [(path, NO_PARTNER) for left in sounds.values() for path in left]
     if not pairs:
         why = next((f"; {p.name}: {what}" for p, what in odd if "no partner" not in what), "")
-        bvhs, heard = sum(map(is_motion, files)), sum(map(is_sound, files))
+        found = f"{in_words('.bvh', is_motion, files)}; {in_words('sound files', is_sound, files)}"
         raise CorpusError(
-            f"{folder}: no pairs of a .bvh and a sound file with the same name "
-            f"(found {bvhs} .bvh, {heard} sound files{why})"
+            f"{folder}: no pairs of a .bvh and a sound file with the same name, to the letter "
+            f"(found {found}{why})"
         )
     return sorted(pairs), sorted(odd)
+
+
+def in_words(what, kind, files, most=3):
+    """How many files of a kind there are, and their names: "4 .bvh: a.bvh, b.bvh, c.bvh, ..."."""
+    names = sorted(path.name for path in files if kind(path))
+    some = ", ".join(names[:most] + ["..."] * (len(names) > most))
+    return f"{len(names)} {what}" + (f": {some}" if names else "")
 
 
 def is_motion(path):

@@ -4,6 +4,8 @@ Players read the first of them and stop, without a word. Here each becomes a Par
 off is an error. Each function: (file, path, start, stop) -> (Parts, where they end).
 """
 
+import re
+
 from recordings.parts import Part, SpeechError
 
 BLOCK = 2**16  # bytes that are searched at once
@@ -63,6 +65,7 @@ KILOBITS = {  # (MPEG 1?, layer)
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 KILOBITS[False, 3] = KILOBITS[False, 2]
+MPEG = re.compile(rb"\xff(?=[\xe0-\xff][\x10-\xef].)", re.DOTALL)  # what mp3_frame asks for, nearly
 
 
 def mp3_frame(head):
@@ -100,9 +103,13 @@ def is_mp3(file, at, stop, frames=2):
 
 def find_mp3(file, at, stop):
     """Where the next MPEG frame begins, or `stop`."""
-    while (at := find(file, b"\xff", at, stop)) < stop and not is_mp3(file, at, stop):
-        at += 1
-    return at
+    while at < stop:
+        block = bytes_at(file, at, min(BLOCK + 3, stop - at))
+        for begin in MPEG.finditer(block):
+            if begin.start() < BLOCK and is_mp3(file, at + begin.start(), stop):
+                return at + begin.start()
+        at += BLOCK
+    return stop
 
 
 def mp3_tag(frame, kind):

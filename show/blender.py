@@ -49,6 +49,8 @@ def parse(arguments):
     for path in filter(None, (args.motion, args.sound)):
         if not path.is_file():
             parser.error(f"{path}: no such file")
+    if not args.motion.read_bytes().lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"HIERARCHY"):
+        parser.error(f"{args.motion}: is no BVH file, it does not begin with HIERARCHY")
     return args
 
 
@@ -70,6 +72,7 @@ def import_body(path, scene):
         bpy.data.actions.remove(action)
         body = import_bvh(path, scale)
     scene.frame_start, scene.frame_end = map(round, body.animation_data.action.frame_range)
+    body.name = "Armature"  # by any other name Unreal takes it for a bone; see docs/retargeting.md
     body.data.display_type = "STICK"
     body.show_in_front = True
     return body

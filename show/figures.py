@@ -184,12 +184,15 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     shown = [min(frames - 1, round((k + 0.5) * frames / poses)) for k in range(poses)]
     gap = 0.65  # body heights from pose to pose
     low, high = -0.2, float(np.clip(body.points[shown, :, 1].max() + 0.06, 1.1, 2.5))
-    inches = 0.98 * 16 / (poses * gap)  # of a body height: one scale for both axes
+    inches = 0.95 * 16 / (poses * gap)  # of a body height: one scale for both axes
     tall = (high - low) * inches + 2.2
     figure = new_figure(16, tall)
-    top = figure.add_axes((0.01, 1.9 / tall, 0.98, (high - low) * inches / tall))
+    # As wide as the plot below, so that a pose stands above its time
+    top = figure.add_axes((0.045, 1.9 / tall, 0.95, (high - low) * inches / tall))
     bottom = figure.add_axes((0.045, 0.5 / tall, 0.95, 1.4 / tall))
     top.set(xlim=(-0.5 * gap, (poses - 0.5) * gap), ylim=(low, high))
+    if frames < len(motion):
+        title = f"{title}: the first {frames / fps:.0f} of {len(motion) / fps:.0f} s"
     top.set_title(title, pad=2, parse_math=False)  # dollars in a file's name are no formula
     top.axis("off")
     draw_bodies(top, [(body, n, k * gap) for k, n in enumerate(shown)])
@@ -203,6 +206,7 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     if bottom.get_legend_handles_labels()[0]:
         low, high = bottom.get_ylim()
         bottom.set_ylim(min(low, -0.3 * high), high)  # no speed is below 0: room for the legend
+        bottom.set_yticks([tick for tick in bottom.get_yticks() if 0 <= tick <= high])
         bottom.legend(loc="lower right", ncols=3, fontsize=8)
     return write_picture(path, figure, dpi=100)  # bodies are painted pixel by pixel
 

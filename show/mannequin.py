@@ -447,7 +447,7 @@ class _Tailor:
         names = [*self.motion.names, *[""] * (points.shape[1] - joints)]
         if self.stand:
             points, parents = self._on_a_stand(points, parents)
-            names.append("")
+            names += ["", ""]
         across, wrists = tuple(a.shoulders or a.hips), [arm and arm[-1] for arm in a.arms]
         return Dressed(
             points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis
@@ -457,9 +457,10 @@ class _Tailor:
         """A pole from the hips to a foot on the floor, which does not move."""
         hips = sum(weight * points[:, p] for p, weight in self.stand)  # [F, 3]
         foot = hips.mean(axis=0) - [0, STAND, 0]
-        points = np.concatenate([points, np.broadcast_to(foot, (len(points), 1, 3))], axis=1)
-        last = at(points.shape[1] - 1)
+        still = np.broadcast_to([foot, foot + [0, STAND, 0]], (len(points), 2, 3))
+        last, above = at(points.shape[1]), at(points.shape[1] + 1)  # above: the base lies flat
+        points = np.concatenate([points, still], axis=1)
         self.rod("stand", [last, self.stand], (0.008, 0.008), sides=10)
-        base = [between(last, self.stand, way) for way in (0, 0.01, 0.05, 0.06)]
+        base = [between(last, above, way) for way in (0, 0.01, 0.05, 0.06)]
         self.rod("stand", base, (0.001, 0.085, 0.085, 0.001), sides=28)
-        return points, np.append(parents, -1)
+        return points, np.append(parents, [-1, -1])

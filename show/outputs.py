@@ -50,20 +50,21 @@ def write_outputs(out, stem, motions, waveform, args, how):
     for the terminal.
     """
     strokes = {label: strokes_of(motion) for label, motion in motions.items()}
+    asked = {label: as_asked(motion, args.fps, args.unit) for label, motion in motions.items()}
     files = []
-    for label, motion in motions.items():
+    for label, motion in asked.items():
         own = f"{stem}-{label.replace(' ', '')}" if len(motions) > 1 else stem
         files.append(out / f"{own}.bvh")
-        written = as_asked(motion, args.fps, args.unit)
-        write_bvh(files[-1], written)
+        write_bvh(files[-1], motion)
     page, picture = out / f"{stem}.html", out / f"{stem}.png"
-    write_page(page, stem, motions, waveform, strokes, made_by(args, how))
-    motion = next(iter(motions.values()))
-    plot_motion(picture, stem, motion, waveform)
+    write_page(page, stem, asked, waveform, strokes, made_by(args, how))
+    label, motion = next(iter(motions.items()))
+    plot_motion(picture, f"{stem}, {label}" if len(motions) > 1 else stem, motion, waveform)
     counts = ", ".join(str(len(times)) for times in strokes.values())
     names = ", ".join(map(str, [*files, page, picture]))
     remark = few_strokes(strokes.values(), waveform)
-    return f"{len(written)} frames, {counts} strokes -> {names}{remark}"
+    frames = len(next(iter(asked.values())))
+    return f"{frames} frames, {counts} strokes -> {names}{remark}"
 
 
 def as_asked(motion, fps, unit):
@@ -83,7 +84,7 @@ def few_strokes(strokes, waveform):
         return ""
     return (
         f" (few strokes for {seconds:.0f} s of speech: the model hears little stress in this voice;"
-        " try --guidance 2)"
+        " try --guidance 2; or is it no speech?)"
     )
 
 

@@ -284,6 +284,8 @@ def test_numbers_as_other_countries_and_programs_write_them_are_quoted(tmp_path,
     [
         (lambda t: t[: len(t) // 3], "BVH"),
         (lambda t: t[:-30], "cut off"),
+        (swap("HIERARCHY", "HIERARCHY\n{"), "opening brace"),
+        (lambda t: t.replace("MOTION", "{\n}\nMOTION"), "opening brace"),
         (lambda t: "", "BVH"),
         (lambda t: "hello\n" * 50, "BVH"),
         (swap("Frames:\t5", "Frames:\t9"), "Frames"),
@@ -388,6 +390,15 @@ def test_many_joints_take_seconds_not_minutes(tmp_path):
         assert len(read_skeleton(file)[0]) == int(file.stem)
         times.append(time.process_time() - begun)
     assert times[1] < 6 * times[0] + 0.1
+
+
+def test_joints_without_channels_do_not_make_gigabytes_of_a_small_file(tmp_path):
+    joints = "".join(f"JOINT j{n}\n{{\nOFFSET 0 1 0\n}}\n" for n in range(3000))
+    head = "HIERARCHY\nROOT r\n{\nOFFSET 0 0 0\nCHANNELS 3 Xrotation Yrotation Zrotation\n"
+    rows = "MOTION\nFrames: 20000\nFrame Time: 0.05\n" + "0 0 1\n" * 20_000
+    (tmp_path / "big.bvh").write_text(head + joints + "}\n" + rows)
+    with pytest.raises(BvhError, match="big.bvh: has 3001 joints and channels for 1 of them"):
+        read_bvh(tmp_path / "big.bvh")
 
 
 @pytest.mark.parametrize("number", ["1e308", "-1e10", "1e999"])

@@ -99,6 +99,14 @@ WRONG = {
     "a scale of three numbers": (put("speech_scale.0", torch.zeros(3)), "speech_scale has shape"),
     "a scale of 0": (put("speech_scale.1", torch.zeros(40)), "deviations that are not above 0"),
     "a scale nan": (put("speech_scale.0", torch.full((40,), NAN)), "speech_scale"),
+    "a scale beyond float32": (
+        put("speech_scale.0", torch.full((40,), 1e300, dtype=torch.float64)),
+        "finite",
+    ),
+    "a scale below it": (
+        put("speech_scale.1", torch.full((40,), 1e-300, dtype=torch.float64)),
+        "not above 0",
+    ),
     "another kind": (put("speech.kind", "mfcc"), "model.speech_dim"),
     "another layer": (put("speech.layer", 13), "speech.layer"),
     # weights

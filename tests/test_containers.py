@@ -11,9 +11,9 @@ import torch
 from conftest import ROOT
 from test_audio import speechlike, tone
 
-from recordings import ffmpeg, parts
+from recordings import ffmpeg, parts, streams
 from recordings.audio import SpeechError, load_audio, load_audio_blocks
-from recordings.streams import mp3_frame
+from recordings.streams import bytes_at, mp3_frame
 
 CASES = sorted((ROOT.parent / "shared" / "cases" / "audio").glob("*"))
 FORMATS = {
@@ -191,6 +191,22 @@ def test_an_mp3_without_or_with_a_wrong_number_of_frames_is_read_to_its_end(tmp_
         assert heard(tmp_path, whole + whole) == pytest.approx(12, abs=0.3)
     assert "10 of its" in refused(tmp_path, changed(data, at, ">I", frames + 10))
     assert "breaks off in its last frame" in refused(tmp_path, bare[: len(bare) // 2])
+
+
+def test_a_megabyte_of_ones_behind_an_mp3_is_searched_once(tmp_path, monkeypatch):
+    file, reads = io.BytesIO(), []
+    soundfile.write(file, 0.3 * np.sin(np.arange(32_000) / 20), 16_000, format="MP3")
+    monkeypatch.setattr(streams, "bytes_at", lambda *given: reads.append(1) or bytes_at(*given))
+    heard(tmp_path, file.getvalue() + b"\xff" * 2**20)
+    assert len(reads) < 5000
+
+
+def test_where_an_mpeg_frame_begins_is_found_among_ones():
+    frame = bytes.fromhex("ffe59000")  # MPEG 2.5, layer 2
+    data = b"\xff" * 5 + frame.ljust(mp3_frame(frame)[0], b"\0") * 2
+    for before in (0, streams.BLOCK - 7, streams.BLOCK - 3):
+        file = io.BytesIO(bytes(before) + data)
+        assert streams.find_mp3(file, 0, before + len(data)) == before + 5
 
 
 @pytest.mark.parametrize("head, size", [("fffb90c4", 417), ("fff384c4", 192), ("fffd84c4", 384)])

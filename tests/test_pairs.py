@@ -121,7 +121,9 @@ def test_folders_without_a_pair_get_one_line_that_counts_what_is_there(tmp_path)
     with pytest.raises(CorpusError, match="no such folder"):
         find_pairs(tmp_path / "nowhere")
     touch(tmp_path, "a.bvh", "b.wav", "c.wav", "d.txt")
-    with pytest.raises(CorpusError, match=r"no pairs .*found 1 \.bvh, 2 sound files\)"):
+    with pytest.raises(
+        CorpusError, match=r"no pairs .*found 1 \.bvh: a\.bvh; 2 sound files: b\.wav, c\.wav\)"
+    ):
         find_pairs(tmp_path, skip=True)
 
 

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -271,6 +273,33 @@ def test_a_name_as_long_as_names_may_be_can_be_written(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
+    tools.save_checkpoint(tmp_path / "good.pt", dict(format=tools.FORMAT, a=torch.zeros(4)))
+    assert tools.read_checkpoint(tmp_path / "good.pt")["a"].shape == (4,)
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+        path = tmp_path / "bomb.pt"
+        shutil.copy(tmp_path / "good.pt", path)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("archive/data/1", bytes(10**7), compress_type=kind)
+        if kind == zipfile.ZIP_STORED:  # the directory at the end names one entry's bytes twice
+            data = bytearray(path.read_bytes())
+            at = data.rindex(b"PK\1\2")
+            entry, end = data[at : data.rindex(b"PK\5\6")], data[data.rindex(b"PK\5\6") :]
+            count = 2 + int.from_bytes(end[8:10], "little")
+            end[8:12] = count.to_bytes(2, "little") * 2
+            size = int.from_bytes(end[12:16], "little") + 2 * len(entry)
+            end[12:16] = size.to_bytes(4, "little")
+            path.write_bytes(data[: data.rindex(b"PK\5\6")] + entry * 2 + end)
+        with pytest.raises(CheckpointError, match="bomb.pt: is a packed zip"):
+            tools.read_checkpoint(path)
+
+
+def test_a_device_that_never_ends_is_refused():
+    for read in (tools.read_checkpoint, read_bvh, read_skeleton):
+        with pytest.raises(InputError, match="/dev/zero: is a device"):
+            read("/dev/zero")
+
+
 def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
