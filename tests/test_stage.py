@@ -209,6 +209,8 @@ def test_blender_finds_metres_and_millimetres_and_who_turns(take, tmp_path, unit
 def test_blender_says_what_is_not_there(take, tmp_path):
     done = blender(ROOT / "show" / "blender.py", tmp_path / "none.bvh")
     assert "none.bvh: no such file" in done.stdout + done.stderr
+    done = blender(ROOT / "show" / "blender.py", take[1])
+    assert f"{take[1].name}: is no BVH file" in done.stdout + done.stderr
 
 
 # ------------------------------------------------------------------------------------------------
