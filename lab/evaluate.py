@@ -82,9 +82,7 @@ def generate_for(generator, waveforms, seed, desc, **settings):
     2.5 MB a take (1000 steps of eight took 20 GB).
     """
     motions = [None] * len(waveforms)
-    recipe = getattr(generator.model, "recipe", None)
-    steps = settings.get("steps") or (recipe.steps if recipe else 1)
-    most = max(1, min(8, 800 // steps))
+    most = max(1, min(8, 800 // (settings.get("steps") or generator.model.recipe.steps)))
     order = sorted(range(len(waveforms)), key=lambda n: len(waveforms[n]))
     with tqdm(total=len(waveforms), desc=desc, unit="take", disable=None) as bar:
         while order:

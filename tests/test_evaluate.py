@@ -1,6 +1,7 @@
 """What is generated, what it is held against, and what the command lab.evaluate says and writes."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,16 +24,19 @@ from tools import SHIPPED, read_checkpoint, save_checkpoint
 # ---- generating ----------------------------------------------------------------------------------
 def test_motions_come_back_in_the_order_of_their_sounds():
     class Echo:
+        model = SimpleNamespace(recipe=OURS)
+
         def speech_of(self, waveform):
             return waveform[:1][None, None]  # [1, 1, 1]
 
-        def __call__(self, speech, seed):
-            assert len(speech) <= 8
+        def __call__(self, speech, seed, steps=10):
+            assert len(speech) <= (8 if steps == 10 else 1)  # each step remembers what it saw
             return [float(x) for x in speech[:, 0, 0]]
 
     lengths = [3, 1, 3, 2, 3, 3, 3, 1, 3, 3, 3, 3, 3]  # ten of one length: two groups
     sounds = [torch.full((n,), float(value)) for value, n in enumerate(lengths, start=1)]
     assert evaluate.generate_for(Echo(), sounds, 0, "echo") == list(range(1, 14))
+    assert evaluate.generate_for(Echo(), sounds, 0, "echo", steps=1000) == list(range(1, 14))
 
 
 # ---- speech without motion -----------------------------------------------------------------------
