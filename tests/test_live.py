@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -216,6 +217,42 @@ def test_live_says_how_long_its_source_had_to_wait(monkeypatch, computing, held)
         now[0] += computing
     # When the last is read 69 are computed, 70 were taken out, and 2 s fit into the pipe
     assert waited[0] == pytest.approx(held)
+
+
+def test_a_wait_counts_from_the_first_frame_of_a_chunk(monkeypatch, capsys):
+    """Ten blocks of 50 ms, by a clock of our own; ten frames of 50 ms are made of them."""
+    now, written = [0.0], []
+    monkeypatch.setattr(live.time, "perf_counter", lambda: now[0])
+
+    def blocks(pipe, arrivals, held):
+        for n in range(1, 11):
+            now[0] = n * 0.05
+            arrivals.append((800 * n, now[0]))
+            yield torch.full((800,), 0.1)
+
+    def motions(generator, pieces, chunk):
+        list(pieces)
+        yield Chunk(10)
+
+    stand_ins = dict(blocks_of=blocks, motions=motions, without_rumble=lambda sound: sound)
+    stand_ins |= dict(features_in_blocks=lambda features, heard, level: heard)
+    for name, stand_in in stand_ins.items():
+        monkeypatch.setattr(live, name, stand_in)
+    bvh = SimpleNamespace(frames=0, path=None, append=written.append)
+    live.from_pipe(SimpleNamespace(features=None), None, bvh, chunk=10)
+    assert len(written) == 1 and "0.45 s after it was spoken" in capsys.readouterr().err
+
+
+class Chunk:
+    """A motion of so many frames, at 20 a second."""
+
+    frame_time = 0.05
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def __len__(self):
+        return self.frames
 
 
 class Clock:
