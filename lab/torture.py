@@ -1,6 +1,6 @@
 """Is anything lost, half written, or wrong without a word? Damaged files and killed programs.
 
-    python -m lab.torture                          half an hour: results/torture.json
+    python -m lab.torture                          ten minutes: results/torture.json
     python -m lab.torture --bvh 20000 --kills 0    more of one kind; 0: none of it
 
     checkpoints    a good checkpoint with one damage is sampled from

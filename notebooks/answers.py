@@ -83,7 +83,7 @@ def said_of(name, cells, around):
         return f"wrong: Python cannot read the cell: {error.msg} (line {error.lineno})"
     names = dict(around)
     if any(getattr(s, "name", None) == name for s in statements) or not callable(names.get(name)):
-        names.pop(name, None)  # it comes from this cell; else from a cell of its own
+        names.pop(name, None)  # the answer is this cell's; only a function may stand elsewhere
     is_check = [f"checks.{name}(" in ast.unparse(statement) for statement in statements]
     rest = [s for s, check in zip(statements, is_check) if not check]
     error = run(rest, names)
