@@ -544,6 +544,13 @@ def test_motion_and_sound_are_never_more_than_a_frame_apart(open_page):
     assert at == pytest.approx(page.js("document.querySelector('audio').currentTime"), abs=1 / FPS)
 
 
+def test_a_new_size_is_painted_at_once(open_page):
+    """Setting its size clears a canvas: until the next frame the page would be empty."""
+    page = open_page()
+    page.wait("!dirty")
+    assert page.js("(resize(), dirty)") is False
+
+
 def test_it_stops_at_the_end_and_starts_again_from_there(open_page):
     page = open_page()
     page.js("player.seek(2.8); player.play()")
