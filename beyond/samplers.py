@@ -5,8 +5,8 @@ solver (DDIM, DPM-Solver++)
     ours      DPM-Solver++(2M), 10 passes
     why       a hundred times as fast
     measured  beat F1 0.909 +- 0.025, rest error 1.17, jerk of the hands 47.7 (recorded: 43.6);
-              with 100 steps of DDPM 0.911, 1.00, 39.7; with 10 of them 0.924, 0.63, 42.7
-              (results/experiments/samplers.json)
+              with 100 steps of DDPM 0.911, 1.00, 39.7; with 10 of them 0.924, 0.63, 42.7, but
+              hips sway 48 mm for 77 (results/experiments/samplers.json)
 guidance (Ho & Salimans 2022, arXiv 2207.12598)
     paper     eps of the speech, as the network was trained
     ours      eps = eps_none + 1.2 (eps_speech - eps_none): away from the answer to no speech

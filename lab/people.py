@@ -24,6 +24,7 @@ Reading order
 import glob
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -241,11 +242,31 @@ def print_people(columns):
 
 
 def read_column(pattern):
-    """mean_statistics of the BVH files that a pattern names."""
+    """The Motions of the BVH files that a pattern names."""
     paths = sorted(glob.glob(pattern, recursive=True))
     if not paths:
         raise InputError(f"{pattern}: no such file; name BVH files, as in 'out/*.bvh'")
-    return mean_statistics([read_bvh(path, FPS) for path in paths])
+    return [read_bvh(path, FPS) for path in paths]
+
+
+def pieces(motions, seconds):
+    """Motions cut into pieces of so many seconds; what is left at an end is left out."""
+    frames, cut = round(seconds * FPS), []
+    for motion in motions:
+        for start in range(0, len(motion) - frames + 1, frames):
+            here = slice(start, start + frames)
+            rotations, positions = motion.rotations[here], motion.positions[here]
+            cut.append(replace(motion, rotations=rotations, positions=positions))
+    return cut
+
+
+def print_pieces(label, motions, seconds):
+    """How many statistics are within in each piece: short takes have smaller ranges."""
+    marks = [sum(within(statistics(piece)).values()) for piece in pieces(motions, seconds)]
+    if not marks:
+        raise InputError(f"{label}: no take is as long as --pieces {seconds:g} s")
+    count = f"{min(marks)} to {max(marks)}, {np.mean(marks):.1f} on average"
+    print(f"{label}, each of {len(marks)} pieces of {seconds:g} s: {count}")
 
 
 def main(arguments=None):
@@ -253,15 +274,22 @@ def main(arguments=None):
     what = "How talking bodies move, beside two recorded people."
     parser = Parser(prog="python -m lab.people", description=what)
     parser.add_argument("columns", nargs="+", metavar="LABEL=GLOB", help="BVH files of a column")
+    cut = "count also within each piece of so many seconds: a short take reaches less far"
+    parser.add_argument("--pieces", type=float, metavar="SECONDS", help=cut)
     parser.add_argument("--json", type=Path, metavar="FILE", help="to write the numbers to")
     args = parser.parse_args(arguments)
-    columns = {}
+    if args.pieces is not None and not 1 <= args.pieces < math.inf:
+        parser.error(f"--pieces must be at least 1 second, not {args.pieces:g}")
+    motions, columns = {}, {}
     for column in args.columns:
         label, _, pattern = column.partition("=")
         if not (label and pattern):
             parser.error(f"{column!r} is not LABEL=GLOB, as in model='out/*.bvh'")
-        columns[label] = read_column(pattern)
+        motions[label] = read_column(pattern)
+        columns[label] = mean_statistics(motions[label])
     print_people(columns)
+    for label in columns if args.pieces else ():
+        print_pieces(label, motions[label], args.pieces)
     if args.json:
         rows = {
             label: {name: None if math.isnan(x) else x for name, x in values.items()}

@@ -1,5 +1,6 @@
 """The statistics of a talking body: by hand, against another program, and against two people."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from body.bvh import read_bvh
 from body.rotations import turn_about_y
 from lab import people
 from recordings.pairs import find_pairs
+from tools import InputError
 
 # What ../shared/tools/people.py, which reads by pybvh, calls them
 THEIRS = dict(
@@ -147,6 +149,27 @@ def test_files_count_by_their_seconds_and_nothing_counts_what_is_not_defined(mon
     means = people.mean_statistics(list(map(Named, "abc")))
     assert means["trunk_sd"] == pytest.approx((1 * 30 + 3 * 10) / 40)
     assert np.isnan(means["neck_sd"])
+
+
+def test_pieces_are_whole_and_follow_each_other(tiny_corpus):
+    take = read_bvh(find_pairs(tiny_corpus)["test"][0][0], people.FPS)
+    thrice = {x: np.concatenate([getattr(take, x)] * 3) for x in ("rotations", "positions")}
+    long, seconds = replace(take, **thrice), len(take) / people.FPS
+    cut = people.pieces([long, take], seconds)
+    assert [len(piece) for piece in cut] == [len(take)] * 4
+    assert all(np.array_equal(piece.rotations, take.rotations) for piece in cut)
+    assert len(people.pieces([long], 1.9 * seconds)) == 1
+    assert not people.pieces([take], 1.1 * seconds)
+
+
+def test_each_piece_is_counted_and_none_gets_one_line(tiny_corpus, capsys):
+    column = f"puppet={tiny_corpus}/train/*.bvh"
+    people.main([column, "--pieces", "4"])
+    assert re.search(r"puppet, each of \d+ pieces of 4 s: \d+ to \d+,", capsys.readouterr().out)
+    with pytest.raises(InputError, match="no take is as long"):
+        people.main([column, "--pieces", "1000"])
+    with pytest.raises(SystemExit):
+        people.main([column, "--pieces", "nan"])
 
 
 @pytest.mark.parametrize(
