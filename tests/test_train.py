@@ -7,9 +7,11 @@ test_settings.py.
 import math
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -425,6 +427,15 @@ def test_a_gradient_that_is_not_a_number_is_not_saved_either(tiny_corpus, tmp_pa
 # ------------------------------------------------------------------------------------------------
 # Several processes
 # ------------------------------------------------------------------------------------------------
+def two_processes(*arguments):
+    """train.py under torchrun with gloo -> CompletedProcess."""
+    python, *script = command("train.py", *arguments)
+    launch = "-m torch.distributed.run --nproc-per-node 2 --master-port 0 --rdzv-backend c10d"
+    launch = [python, *launch.split(), "--rdzv-endpoint", "localhost:0", *script]
+    quiet = dict(capture_output=True, text=True, env=environment(OMP_NUM_THREADS="1"))
+    return subprocess.run(launch, timeout=300, **quiet)
+
+
 @pytest.mark.parametrize("undo", ["muon", ""], ids=["AdamW", "Muon"])
 def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path, undo):
     """torchrun with gloo: each takes half of every batch; losses and weights are those of one."""
@@ -432,13 +443,13 @@ def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path, 
     common += ["--undo", undo]
     done = call(train, *common, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
-    given = [*common, "--out", tmp_path / "two"]
-    python, *script = command("train.py", *given)
-    launch = "-m torch.distributed.run --nproc-per-node 2 --master-port 0 --rdzv-backend c10d"
-    launch = [python, *launch.split(), "--rdzv-endpoint", "localhost:0", *script]
-    quiet = dict(capture_output=True, text=True, env=environment(OMP_NUM_THREADS="1"))
-    both = subprocess.run(launch, timeout=300, **quiet)
-    assert both.returncode == 0, both.stderr[-2000:]
+    both = two_processes(*common, "--out", tmp_path / "two")
+    if "SIGABRT" in both.stderr:  # once in some 300 runs; why, the warning may tell
+        said = f"a process of two aborted; tried again. It said:\n{both.stderr}"
+        warnings.warn(said, stacklevel=1)
+        shutil.rmtree(tmp_path / "two", ignore_errors=True)
+        both = two_processes(*common, "--out", tmp_path / "two")
+    assert both.returncode == 0, both.stderr
     assert both.stdout.count("parameters, cpu") == 1, "one of them speaks"
     one, two = (last(tmp_path / name)["training"] for name in ("one", "two"))
     assert np.allclose(one["losses"], two["losses"], rtol=2e-3)
