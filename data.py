@@ -65,7 +65,7 @@ class Corpus:
     scratch       folder for features on disk, None for the system's temporary folder
     cache         folder that keeps WavLM's features from run to run, or None
     versions      V functions (waveform, name of the take) -> waveform, for data augmentation. Each
-                  take's speech features are also computed for these; batch(noise=...) draws them
+                  take's speech features are also computed for these; batch(noisy=...) draws them
 
     Afterwards: pairs, the takes that are used; poses and speeches, a tensor [frames, P] and
     [frames, S] for each of them; seconds, of all takes together. Features lie on disk, so memory
@@ -157,8 +157,8 @@ class Corpus:
     def to(self, device, frames, hop=1):
         """Call it before batch: chooses the device of the batches, and the length of the windows.
 
-        Windows of `frames` begin every `hop` frames of a take. The paper's windows overlap by half,
-        so hop = frames / 2 there. With hop=1 they may begin anywhere: no two epochs are the same.
+        Windows of `frames` begin every `hop` frames of a take. The authors' overlap by half, so
+        hop = frames / 2 there. With hop=1 they may begin anywhere: no two epochs are the same.
         Takes shorter than a window are not learnt from; if all are, CorpusError.
         """
         if max(map(len, self.poses)) < frames:
@@ -184,15 +184,15 @@ class Corpus:
         )  # ... of each take's first window
         return self
 
-    def batch(self, size, random, openings=0.0, noise=0.0):
+    def batch(self, size, random, openings=0.0, noisy=0.0):
         """`size` windows drawn at random -> pose [B, F, P], speech [B, F, S].
 
         random    torch.Generator on the CPU. Everything is drawn from it, in a fixed order
         openings  share of windows that are the beginning of a take. Elsewhere a window may open in
                   the middle of a gesture, and beginnings are rare, so a model hardly learns them
-        noise     share of windows whose speech is one of the versions; ValueError without versions
+        noisy     share of windows whose speech is one of the versions; ValueError without versions
         """
-        if noise and not self.versions:
+        if noisy and not self.versions:
             raise ValueError("the speech has no other versions; give Corpus versions=")
         start = self.starts[torch.randint(len(self.starts), (size,), generator=random)]  # [B]
         if openings:
@@ -200,9 +200,9 @@ class Corpus:
             opens = torch.rand(size, generator=random) < openings
             start = torch.where(opens, self.openings[chosen], start)  # [B]
         version = torch.zeros(size, dtype=torch.long)  # 0: as recorded
-        if noise:
+        if noisy:
             drawn = torch.randint(1, 1 + len(self.versions), (size,), generator=random)
-            version = drawn * (torch.rand(size, generator=random) < noise)  # [B]
+            version = drawn * (torch.rand(size, generator=random) < noisy)  # [B]
         at = send(start[:, None] + torch.arange(self.frames), self.pose.device)  # [B, F]
         pose = send(self.pose[at], self.device)  # [B, F, P]
         speech = self._speech(start, at, version)  # [B, F, S]

@@ -53,6 +53,7 @@ class NoiseSchedule(nn.Module):
         abar = torch.cumprod(1 - betas, dim=0)
         if abar[-1] < 1e-24:  # predict_x0 divides by its root, which float32 would round away
             raise ValueError(f"betas up to {beta_end} leave no motion after {num_steps} steps")
+        # By these names one looks for them; abar(t), which the code uses, reads the table below
         self.register_buffer("betas", betas.float(), persistent=False)
         self.register_buffer("alphas_cumprod", abar.float(), persistent=False)
         # The same with a 1 behind it, which index -1 finds: abar of the clean data
@@ -354,7 +355,7 @@ def adamw(model, lr, weight_decay=0.01):
 
 
 def linear_warmup(step, warmup, steps):
-    """Learning rate as a share of its peak: rises over `warmup` of the `steps`, then stays."""
+    """Share of the peak rate at an optimiser step: rises over `warmup` of `steps`, then stays."""
     return min(1.0, (step + 1) / max(1, warmup))
 
 
@@ -379,7 +380,7 @@ class Recipe:
     # training
     loss: Callable = equal_weight  # (schedule, t, squared error) -> weighted error
     optimiser: Callable = adamw  # (model, lr) -> optimiser
-    learning_rate: Callable = linear_warmup  # (step, warmup, steps) -> share of the peak
+    learning_rate: Callable = linear_warmup  # (optimiser step, warmup, steps) -> share of the peak
     hop: float = 0.5  # from one window's start to the next, in windows (the authors')
     ema: float = 0.0  # decay of averaged weights; 0 keeps the last weights
     openings: float = 0.0  # share of windows that are made to begin where a take begins
@@ -387,7 +388,7 @@ class Recipe:
     octaves: float = 0.0  # and with another voice: formants are moved by up to so many octaves
     # sampling
     sampler: str = "ddpm"  # sample_ddpm above; the others are in beyond/samplers.py
-    steps: int = 1000  # passes of the network
+    steps: int = 1000  # diffusion steps that are walked: passes of the network
     guidance: float = 1.0  # 1: eps as the network gives it
     warmup_frames: int = 0  # made before the first frame, and thrown away
 

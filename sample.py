@@ -7,7 +7,8 @@ STEM.html (plays the motion with its sound in a browser, offline) and STEM.png (
 
 `Generator` is these steps. generate_by_recipe (beyond/stream.py) calls diffmotion.generate with the
 sampler and the number of steps of the model's recipe: for the paper sample_ddpm and 1000 steps; for
-ours another sampler and 10 steps, with guidance and warm-up frames.
+ours another sampler and 10 steps, with guidance and warm-up frames. Our recipe
+makes speech of more than 18 s in chunks, with the same result (generate_long, in the same file).
 Three more commands are calls into other files:
 
     python sample.py --stream lecture.wav        any length in constant memory     beyond/live.py
@@ -69,8 +70,8 @@ class Generator:
     def standardised(self, pieces):
         """Pieces of features [n, S] -> the same in training's mean and deviation, [1, n, S].
 
-        --layer sum: S is 13 layers of WavLM, which are mixed here, piece by piece: an hour of all
-        of them would take 2.9 GB.
+        --layer sum: the pieces are [n, 13 S], the layers of WavLM, which are mixed here, piece by
+        piece: an hour of all of them would take 2.9 GB.
         """
         mean, deviation = self.speech_scale
         for piece in pieces:

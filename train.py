@@ -166,7 +166,7 @@ def main(arguments=None, network=DiffMotion, loss_of=training_loss, command="tra
 
 def whole_run(run, network, loss_of):
     """From recordings to model.pt in the run's folder."""
-    s, team, out = run.s, run.team, run.folder
+    s, team, out = run.s, run.team, run.folder  # team: several GPUs, if there are
     say = print if team.first else lambda *_: None
     if s.recipe == "paper" and not run.saved:
         say(paper_table(s))
@@ -186,7 +186,7 @@ def whole_run(run, network, loss_of):
     size = dict(pose_dim=corpus.codec.pose_dim, speech_dim=features.dim, width=s.width,
                 depth=s.depth, heads=s.heads)  # fmt: skip
     model = network(**size, recipe=recipe, schedule=NoiseSchedule()).to(team.device)
-    if hasattr(model.transform, "fit"):
+    if hasattr(model.transform, "fit"):  # our Innovations measure their scale
         model.transform.fit(corpus.poses, corpus.codec)
     digits = "bfloat16" if has_bf16(team.device) else "float32"
     millions = sum(p.numel() for p in model.parameters()) / 1e6
@@ -224,7 +224,8 @@ def train(model, corpus, run, loss_of, name, example):
         random = torch.Generator().manual_seed(s.seed * 1_000_003 + step)
         pose, speech = corpus.batch(s.batch, random, recipe.openings, recipe.noisy)
         drawn = draw(model, pose, random)  # t, eps, drop, mask
-        loss = loss_of(model, *team.share(pose, speech, *drawn))  # training_loss
+        # training_loss; of several GPUs each takes its share of the batch
+        loss = loss_of(model, *team.share(pose, speech, *drawn))
 
         model.zero_grad(set_to_none=True)
         loss.backward()

@@ -9,6 +9,10 @@ takes back all.
     sampling        solver, guidance, warmup_frames: in beyond/samplers.py
     an option       the weighted sum of WavLM's layers (--layer sum), which is not part of OURS
 
+Names: start marks a clip's first frame; starts and openings say where training windows begin. The
+departure window is how far back a frame sees; train.py's --window is the length of a training
+window. Pieces with settings are partials: partial(segment_mask, window=100, segment=40).
+
 "measured": the same model without the departure, trained once on a sixth of the windows that the
 shipped model saw, on twelve test takes of the puppet (results/experiments/departures.json). With
 all of them three such trainings have beat F1 0.864 +- 0.011, style error 0.162 +- 0.021, jerk of
@@ -45,7 +49,7 @@ class SplitAdaLN(AdaLN):
         nn.init.zeros_(self.step.weight)
 
     def forward(self, condition, step):
-        """condition [B, F, W], step [B or 1, W] -> `parts` tensors [B, F, W]."""
+        """condition [B, F, W], embedding of the step [B or 1, W] -> `parts` tensors [B, F, W]."""
         both = self.condition_half(condition) + self.step_half(step)  # [B, F, parts W]
         return both.chunk(self.parts, dim=-1)
 
@@ -61,9 +65,9 @@ class SplitAdaLN(AdaLN):
 # ------------------------------------------------------------------------------------------------
 # context: speech around a frame;  voice: who speaks
 #   paper     the condition of a frame is one linear layer of the frame's own speech feature
-#   ours      context: a convolution hears 0.8 s (16 frames) on both sides of the frame
-#             voice: plus a running average over the last 100 frames, weighted by a learned number;
-#             then a two-layer network
+#   ours      context: a convolution hears 0.8 s (16 frames) on both sides of the frame, then a
+#             two-layer network. voice: between the two is added a running average over the last
+#             100 frames, weighted by a learned number
 #   why       a hand must rise before the syllable that it beats; posture and size of gesture belong
 #             to the speaker, whose voice takes seconds to recognise. WavLM looks around a frame by
 #             itself; a row of mel bands does not
@@ -82,7 +86,8 @@ class ContextEncoder(nn.Module):
         voice_n     = sum_k w_k V heard_k / sum_k w_k,   k from n - window + 1 to n
         condition_n = MLP(heard_n + voice_n)
 
-    w_k = 0.001 + sigmoid of one more row of V: silence may tell nothing about the voice.
+    V is self.voice, with one output more than W. That first one, through a sigmoid and plus 0.001,
+    is the weight w_k: silence may tell nothing about the voice.
     """
 
     def __init__(self, speech_dim, width, reach=16, window=100, voice=True):
@@ -123,7 +128,7 @@ class ContextEncoder(nn.Module):
 #   paper     the convolution of the gesture encoder sees zeros before the first frame
 #   ours      a one beside each frame's features, which the padding lacks
 #   why       standardised zeros are an average pose: nothing says that there was no frame
-#   cost      `kernel` weights for each of the width
+#   cost      `kernel` more weights for each of the W channels
 #   measured  a tie: beat F1 0.870, style error 0.149, jerk 62
 #   source    our own
 # ------------------------------------------------------------------------------------------------
@@ -141,17 +146,18 @@ class MarkedGestureEncoder(GestureEncoder):
 # ------------------------------------------------------------------------------------------------
 # window: how far back;  segments: how far ahead
 #   paper     frame n attends to frames 0 to n
-#   ours      window: to the last 100 frames (5 s). segments: and to all frames of its own segment
-#             of 40 frames (2 s), also the later ones
+#   ours      window: to the last 100 frames (5 s), and so does the voice's average. segments: and
+#             to all frames of its own segment of 40 frames (2 s), also the later ones
 #   why       window: endless speech needs a bounded past. segments: a sampler needs
 #             E[eps_n | all of x_t], and noisy frames after n know something about frame n. Without
-#             them movement that no speech explains comes out wrong: the best possible denoiser of a
-#             hand that wanders with periods of 3 s lets it stray 0.71 as far within 0.8 s as it
-#             should; in segments of 2 s 0.88, with all frames 0.97 (tests/test_departures.py)
+#             them movement that no speech explains comes out wrong. Take a hand that swings slowly,
+#             with periods of 3 s: the best denoiser that sees no later frame moves it 0.71 as far
+#             within 0.8 s as it should. In segments of 2 s it is 0.87, with all frames 0.96
+#             (tests/test_departures.py)
 #   cost      a frame is ready when its segment is; nothing looks beyond, so speech can be endless
-#   measured  without window: beat F1 0.898, but postures leave the puppet's (Fréchet distance 203
-#             for 57): a minute is longer than the 8 s of training. Without segments: beat F1 0.906,
-#             but jerk 77
+#   measured  without window: beat F1 0.898, but postures leave the puppet's (Fréchet distance 203,
+#             with it 47): a minute is longer than the 8 s of training. Without segments: beat F1
+#             0.906, but jerk 77
 #   source    windows are usual in language models (Beltagy et al. 2020, arXiv 2004.05150); segments
 #             are our own
 # ------------------------------------------------------------------------------------------------
@@ -186,7 +192,7 @@ def mask_for_training(mask, clips, frames, random, device):
 #             digits, which predict_x0 multiplies by up to 1 / sqrt(abar_t) = 157. v is nearly -x0
 #   cost      none
 #   measured  the noise: a tie, beat F1 0.846, style error 0.182, jerk 57. With the first puppet,
-#             which beat with one hand, 0.944 instead of 0.994
+#             which beat with one hand, 0.944, with v 0.994
 #   source    Salimans & Ho 2022, arXiv 2202.00512, appendix D
 # ------------------------------------------------------------------------------------------------
 def predict_v(schedule, x_t, t, output):
@@ -204,7 +210,7 @@ def predict_v(schedule, x_t, t, output):
 #   why       neighbouring poses are nearly equal, so the noisy frames after a frame hold
 #             information about it that a causal network cannot use. News have less in common. And
 #             an error in one frame's news is smoothed when poses are summed up: no jitter
-#   cost      one product with an [F, F] matrix a clip
+#   cost      two products with an [F, F] matrix a clip
 #   measured  the pose: beat F1 0.674, jerk 295, hands never rest. Without momentum alone: beat F1
 #             0.868, jerk 77
 #   source    our own; it is diffusion with noise that is correlated from frame to frame
@@ -241,7 +247,7 @@ class Innovations(nn.Module):
         held = x0[:, :1] if before is None else before  # [B, 1 or 2, P]
         changes = news(held, self.memory)
         for share, seen in ((self.momentum, changes), (self.memory, held)):
-            # What x was before frame 0; at a clip's start the first pose was held
+            # Frame 0 needs what was before it. At a clip's start frame 0 itself is known
             x[:, 0] = seen[:, 0] if before is None else x[:, 0] + share * seen[:, -1]
             powers = torch.where(age >= 0, share ** age.clamp(min=0).float(), 0.0)  # [F, F]
             x = powers @ x  # [B, F, P]
@@ -272,8 +278,8 @@ class Innovations(nn.Module):
 #   why       which hand, stroke or rest: such things are settled at strong noise, where an error in
 #             eps is small whatever the network says, so the paper's loss neglects them
 #   cost      none
-#   measured  the paper's: beat F1 0.764, style error 0.182, jerk 49: it moves less. v's own (an
-#             earlier model): jerk 44.6 instead of 34.5, hands tremble
+#   measured  the paper's: beat F1 0.764, style error 0.182, jerk 49: it moves less. With v's
+#             own (an earlier model) hands tremble: jerk 44.6, with ours 34.5
 #   source    our own; v's weight is of Salimans & Ho 2022, arXiv 2202.00512
 # ------------------------------------------------------------------------------------------------
 def balanced_loss(schedule, t, error, power=0.5):
@@ -283,8 +289,8 @@ def balanced_loss(schedule, t, error, power=0.5):
 
 # ------------------------------------------------------------------------------------------------
 # muon: the optimiser. See beyond/muon.py.
-#   measured  AdamW: beat F1 0.796, style error 0.181, jerk 74; a step of Muon takes 1.2 times as
-#             long
+#   measured  AdamW: beat F1 0.796, style error 0.181, jerk 74; a step of the small model takes
+#             1.3 times as long with Muon, in bfloat16
 #
 # cosine: the learning rate
 #   paper     linear warm-up, then constant
@@ -301,7 +307,7 @@ def balanced_loss(schedule, t, error, power=0.5):
 #   source    Ho et al. 2020, arXiv 2006.11239, sample averaged weights too
 #
 # starts and openings: where windows begin
-#   paper     every half window
+#   paper     every half window (the authors')
 #   ours      starts: at every frame. openings: and one window in eight begins a take
 #   why       more windows from the same takes; elsewhere a window opens in the middle of a gesture,
 #             so how a take begins would hardly be learnt
@@ -311,9 +317,9 @@ def balanced_loss(schedule, t, error, power=0.5):
 #   paper     none; WavLM's own training had noise in it
 #   ours      a quarter of the windows is heard in noise, and before that with formants moved by up
 #             to 0.4 octaves and through another microphone. Not for WavLM
-#   measured  on clean speech ties: beat F1 0.879 and 0.882. In white noise as loud as the speech:
-#             beat F1 0.961 instead of 0.005, through a telephone's band 0.960 instead of 0.949
-#             (both of an earlier model)
+#   measured  on clean speech ties: beat F1 0.879 and 0.882. In white noise as loud as the
+#             speech 0.005, with noisy windows 0.961; through a telephone's band 0.949, with them
+#             0.960 (both of an earlier model)
 #   source    vocal tract length perturbation: Jaitly & Hinton 2013
 # ------------------------------------------------------------------------------------------------
 def cosine(step, warmup, steps):

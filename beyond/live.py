@@ -29,7 +29,7 @@ from tools import shown
 # Frames made at once: 10 s. Smaller chunks cost more a frame, larger ones memory
 STREAM_CHUNK = 200
 # The same where somebody waits: 0.5 s. They see no farther ahead, so the motion is a little worse:
-# beat F1 0.990 instead of 0.994
+# beat F1 0.990, not 0.994 (an earlier model)
 LIVE_CHUNK = 10
 PIPE_BLOCK = 800  # samples read at once: 50 ms, a frame
 PIPE_HOLDS = 2.0  # seconds: 64 KB, of Linux and macOS. What comes then, the recorder must hold

@@ -4,23 +4,22 @@ solver (DDIM, DPM-Solver++)
     paper     DDPM, 1000 passes of the network
     ours      DPM-Solver++(2M), 10 passes
     why       a hundred times as fast
-    measured  beat F1 0.909 +- 0.025, rest error 1.17, jerk of the hands 47.7 (recorded: 43.6);
-              with 100 steps of DDPM 0.911, 1.00, 39.7; with 10 of them 0.924, 0.63, 42.7, but
-              hips sway 48 mm for 77 (results/experiments/samplers.json)
+    measured  the shipped model on takes for choosing: beat F1 0.909 +- 0.025, rest error 1.17, jerk
+              of the hands 47.7 (recorded: 43.6); with 100 steps of DDPM 0.911, 1.00, 39.7; with 10
+              of them 0.924, 0.63, 42.7, but hips sway 48 mm, not 77 (results/README.md)
 guidance (Ho & Salimans 2022, arXiv 2207.12598)
     paper     eps of the speech, as the network was trained
     ours      eps = eps_none + 1.2 (eps_speech - eps_none): away from the answer to no speech
     cost      a second pass, made in the same batch
-    measured  in small models beat F1 0.864 +- 0.011 instead of 0.841 +- 0.025, jerk 61 for 52, the
-              same style error (results/experiments/departures.json)
+    measured  in small models without it beat F1 0.841 +- 0.025, with it 0.864 +- 0.011; jerk 52,
+              with it 61; the same style error (results/experiments/departures.json)
 warmup_frames
     paper     the first frame is the first
     ours      2 s are made before it, to copies of the first frame of speech, and thrown away
     why       the first frame has no past: hands begin anywhere, and sink to where they rest
     measured  hands' speed in the first 0.4 s of silence, body heights a second: 0.033 with 20
               frames, 0.020 with 40, 0.21 without; the recorded motion has 0.017
-and the noise of a frame belongs to that frame: whoever shares a batch or a chunk with it, its draws
-are the same.
+And the noise of a frame belongs to that frame: it is the same in any batch and in any chunk.
 """
 
 import math
@@ -68,7 +67,7 @@ def sample_dpmpp(predict_eps, schedule, x, noise, grid, progress=iter):
 
     where s', a' belong to the next level. DDIM is the same with D = x0. As a function of lambda, x0
     changes almost along a straight line; D continues the line through the last two. The first step
-    has no x0_last. At the last one h is infinite, which no trend survives: there x <- x0.
+    has no x0_last. At the last one h is infinite, and a trend so long means nothing: there x <- x0.
     """
     x0_last = h_last = None
     for t, t_next in progress(list(zip(grid, [*grid[1:], -1]))):

@@ -73,7 +73,7 @@ class NumbersForTakes:
 
     settings = state
 
-    def batch(self, size, random, openings=0.0, noise=0.0):
+    def batch(self, size, random, openings=0.0, noisy=0.0):
         """pose [B, F, P], speech [B, F, S]."""
         chosen = torch.randint(40, (size,), generator=random)
         return self.pose[chosen], self.speech[chosen]

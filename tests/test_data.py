@@ -167,7 +167,7 @@ def test_a_batch_is_drawn_in_a_fixed_order_so_that_a_seed_means_the_same_run_in_
     """Start, opening, version, mirror: worked out here from the same generator."""
     _, corpus = small_corpus(tmp_path, mirror=True, versions=[hissing(0), hissing(1)])
     corpus.to("cpu", 20)
-    pose, speech = corpus.batch(50, seeded(3), openings=1 / 8, noise=0.25)
+    pose, speech = corpus.batch(50, seeded(3), openings=1 / 8, noisy=0.25)
     random = seeded(3)
     start = corpus.starts[torch.randint(len(corpus.starts), (50,), generator=random)]
     opening = corpus.openings[torch.randint(len(corpus.openings), (50,), generator=random)]
@@ -185,7 +185,7 @@ def test_a_batch_is_drawn_in_a_fixed_order_so_that_a_seed_means_the_same_run_in_
 @pytest.mark.parametrize("mirror", [False, True])
 def test_batches_read_from_disk_are_those_from_memory(tmp_path, mirror):
     _, corpus = small_corpus(tmp_path, mirror=mirror, versions=[hissing(0)])
-    drawn = dict(openings=0.2, noise=0.5)
+    drawn = dict(openings=0.2, noisy=0.5)
     in_memory = [x.clone() for x in corpus.to("cpu", 20).batch(8, seeded(1), **drawn)]
     corpus.RESIDENT = 0
     on_disk = corpus.to("cpu", 20).batch(8, seeded(1), **drawn)
@@ -245,7 +245,7 @@ def test_a_share_of_the_windows_has_other_speech_and_its_own_poses(tmp_path, mir
     corpus.to("cpu", 20)
     for share in (0.0, 0.25, 1.0):
         counts = torch.zeros(3)
-        for p, s in zip(*corpus.batch(400, seeded(), noise=share)):
+        for p, s in zip(*corpus.batch(400, seeded(), noisy=share)):
             found = [torch.allclose(v, s, atol=1e-4) for v in places[key(p)]]
             assert sum(found) == 1
             counts += torch.tensor(found)
@@ -261,7 +261,7 @@ def test_without_a_share_the_windows_are_those_of_a_corpus_without_versions(tmp_
     ):
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="versions="):
-        plain.batch(4, seeded(), noise=0.5)
+        plain.batch(4, seeded(), noisy=0.5)
 
 
 def test_versions_are_computed_with_the_name_of_their_take_as_training_makes_them(tmp_path):

@@ -309,10 +309,10 @@ def test_training_hears_noise_and_voices_and_windows_begin_anywhere_in_a_segment
         voices.append(far)
         return voice(waveform, far, seed)
 
-    def watched_batch(self, size, random, openings=0.0, noise=0.0):
+    def watched_batch(self, size, random, openings=0.0, noisy=0.0):
         if self.versions or not share:  # the held-out windows have none
-            shares.append((noise, self.speech.shape[1]))
-        return batch(self, size, random, openings, noise)
+            shares.append((noisy, self.speech.shape[1]))
+        return batch(self, size, random, openings, noisy)
 
     def watched_mask(*given):
         seen = mask(*given)
