@@ -7,7 +7,7 @@ why       AdamW scales each number of a gradient by itself, so in a matrix the f
           matrix that it is, and makes the step about equally long in nearly all directions
 cost      a step of the small model takes 1.3 times as long on two cores in bfloat16, on an H200
           1.5 times; at the paper's size there 1.3 times
-measured  AdamW: beat F1 0.796, with Muon 0.864; style error 0.181, with it 0.162; jerk 74, with it
+measured  AdamW: beat F1 0.803, with Muon 0.864; style error 0.178, with it 0.162; jerk 78, with it
           61 (beyond/departures.py). In an earlier model half as many windows did as well as AdamW's
 source    Jordan 2024, https://kellerjordan.github.io/posts/muon
 

@@ -216,7 +216,7 @@ def how_it_was_made(name, args, rows):
     """What stands beside the rows in the .json."""
     fewest = min(len(row["made"]) for row in rows if row.get("made"))
     all_there = fewest == len(args.seeds)  # --no-training may have found fewer models
-    seeds = args.seeds if all_there else f"{fewest} of {args.seeds}"
+    seeds = args.seeds if all_there else f"{fewest} or more of {args.seeds}"
     training = dict(steps=args.steps, batch=args.batch)
     if name in OF_THE_SHIPPED:
         training = dict(checkpoint="pretrained/puppet.pt")
