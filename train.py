@@ -194,8 +194,7 @@ def whole_run(run, network, loss_of):
 
     example = (held_out["valid"] or held_out["test"] or corpus.pairs)[0]
     ema = train(model, corpus, run, loss_of, network.__name__, example)
-    if not team.close():
-        return
+    team.close()  # of several GPUs' processes only the first goes on
     run.validate(s.steps, ema, loss_of, draw)
     with runs.only_a_picture():
         plot_loss(out / "loss.png", run.losses, runs.CHECK_EVERY, s.steps, run.valid)

@@ -444,7 +444,7 @@ def test_two_processes_train_as_one_with_the_whole_batch(tiny_corpus, tmp_path, 
     done = call(train, *common, "--out", tmp_path / "one")
     assert done.returncode == 0, done.stderr
     both = two_processes(*common, "--out", tmp_path / "two")
-    if "SIGABRT" in both.stderr:  # once in some 300 runs; why, the warning may tell
+    if "SIGABRT" in both.stderr:  # gloo's threads (beyond/several_gpus.py), not our numbers
         said = f"a process of two aborted; tried again. It said:\n{both.stderr}"
         warnings.warn(said, stacklevel=1)
         shutil.rmtree(tmp_path / "two", ignore_errors=True)
