@@ -72,8 +72,8 @@ class Team:
     def close(self):
         """The training is over: the first process goes on alone, the others end here.
 
-        They end without Python's clean-up. There, once in 50 runs, one of gloo's threads aborted
-        the process, and torchrun then stopped the first one too.
+        They end without Python's clean-up. There, once in 50 runs, a thread that still ran (gloo's,
+        it seems) aborted the process, and torchrun then stopped the first one too.
         """
         if self.size == 1:
             return
