@@ -53,7 +53,7 @@ class NoiseSchedule(nn.Module):
         abar = torch.cumprod(1 - betas, dim=0)
         if abar[-1] < 1e-24:  # predict_x0 divides by its root, which float32 would round away
             raise ValueError(f"betas up to {beta_end} leave no motion after {num_steps} steps")
-        # By these names one looks for them; abar(t), which the code uses, reads the table below
+        # The usual names, for the notebooks and tests; abar(t) reads the table below
         self.register_buffer("betas", betas.float(), persistent=False)
         self.register_buffer("alphas_cumprod", abar.float(), persistent=False)
         # The same with a 1 behind it, which index -1 finds: abar of the clean data

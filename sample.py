@@ -7,8 +7,8 @@ STEM.html (plays the motion with its sound in a browser, offline) and STEM.png (
 
 `Generator` is these steps. generate_by_recipe (beyond/stream.py) calls diffmotion.generate with the
 sampler and the number of steps of the model's recipe: for the paper sample_ddpm and 1000 steps; for
-ours another sampler and 10 steps, with guidance and warm-up frames. Our recipe
-makes speech of more than 18 s in chunks, with the same result (generate_long, in the same file).
+ours another sampler and 10 steps, with guidance and warm-up frames. Our recipe makes speech of more
+than 18 s in chunks, with the same result (generate_long, in the same file).
 Three more commands are calls into other files:
 
     python sample.py --stream lecture.wav        any length in constant memory     beyond/live.py

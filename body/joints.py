@@ -7,7 +7,6 @@ joints for --joints, and the 16 joints that all humans share.
 import contextlib
 import fnmatch
 import re
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -228,10 +227,7 @@ def body_root(motion):
         return 0
     hips = max(set(above(motion, left)) & set(above(motion, right)), default=0)
     n = len(motion) // 2
-    middle = replace(
-        motion, rotations=motion.rotations[n : n + 1], positions=motion.positions[n : n + 1]
-    )
-    p = middle.points()[0][0]  # [J + E, 3]
+    p = motion.cut(slice(n, n + 1)).points()[0][0]  # [J + E, 3]
     return hips if np.linalg.norm(p[hips] - p[0]) > np.ptp(p[:, 1]) / 3 else 0
 
 
@@ -342,8 +338,7 @@ def legs_of(motion):
         legs = [leg(motion, side) for side in ("left", "right")]
     except BvhError:
         return None
-    p = replace(motion, rotations=motion.rotations[:1], positions=motion.positions[:1])
-    p = p.joint_positions()[0]  # [J, 3]
+    p = motion.cut(slice(1)).joint_positions()[0]  # [J, 3]
     bones = [np.linalg.norm(np.diff(p[list(leg)], axis=0), axis=1) for leg in legs]
     rooted = all(leg[0] > 0 for leg in legs)
     return tuple(legs) if rooted and np.min(bones) > 0 else None

@@ -43,6 +43,10 @@ class Motion:
         """Number of frames."""
         return len(self.rotations)
 
+    def cut(self, frames):
+        """The Motion of these frames: a slice."""
+        return replace(self, rotations=self.rotations[frames], positions=self.positions[frames])
+
     def world(self):
         """Forward kinematics -> (orientations [F, J, 3, 3], positions [F, J, 3]) in the world.
 

@@ -11,7 +11,6 @@ import os
 import re
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -283,5 +282,4 @@ def find_lags(_, seconds=(60, 30), shifts=(0, 0.4, 1, 3, 8, 12)):
 def first_seconds(motion, waveform, seconds):
     """The beginning of a take."""
     n = round(seconds / motion.frame_time)
-    motion = replace(motion, rotations=motion.rotations[:n], positions=motion.positions[:n])
-    return motion, waveform[: seconds * SAMPLE_RATE]
+    return motion.cut(slice(n)), waveform[: seconds * SAMPLE_RATE]

@@ -88,9 +88,8 @@ def within(motion, answers, start, stop):
         if start <= p["start"] and p["end"] < stop
     ]
     stresses = [shifted(s, "time") for s in answers["stresses"] if start <= s["time"] < stop]
-    part = replace(motion, rotations=motion.rotations[a:b], positions=motion.positions[a:b])
     also = {name: stretches(name) for name in ("rests", "shrugs", "steps")}
-    return part, answers | dict(phrases=phrases, stresses=stresses) | also
+    return motion.cut(slice(a, b)), answers | dict(phrases=phrases, stresses=stresses) | also
 
 
 def scores_within(columns, answers, start, forms=None, seconds=20):

@@ -24,7 +24,6 @@ Reading order
 import glob
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -254,9 +253,7 @@ def pieces(motions, seconds):
     frames, cut = round(seconds * FPS), []
     for motion in motions:
         for start in range(0, len(motion) - frames + 1, frames):
-            here = slice(start, start + frames)
-            rotations, positions = motion.rotations[here], motion.positions[here]
-            cut.append(replace(motion, rotations=rotations, positions=positions))
+            cut.append(motion.cut(slice(start, start + frames)))
     return cut
 
 

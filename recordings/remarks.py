@@ -6,7 +6,6 @@ how the body stands and moves, how long motion and sound are, saying it.
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +39,7 @@ def way_up(motion):
         top = first_joint(motion, "", "head|neck")
     except BvhError:
         return None
-    few = slice(None, None, max(1, len(motion) // 50))
-    few = replace(motion, rotations=motion.rotations[few], positions=motion.positions[few])
+    few = motion.cut(slice(None, None, max(1, len(motion) // 50)))
     p, legs = few.joint_positions(), legs_of(motion)  # [f, J, 3]
     hips = [leg[0] for leg in legs] if legs else [0]
     way = p[:, top] - p[:, hips].mean(axis=1)  # [f, 3]

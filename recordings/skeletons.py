@@ -4,8 +4,6 @@ In reading order: sizes of a body; what is refused; the skeleton that most takes
 together, one take after the other (takes_of_one_skeleton).
 """
 
-from dataclasses import replace
-
 import numpy as np
 from tqdm import tqdm
 
@@ -20,8 +18,7 @@ from tools import InputError
 
 def extents(motion):
     """How far a body reaches along x, y and z [3], averaged over some 50 frames, in file units."""
-    few = slice(None, None, max(1, len(motion) // 50))
-    some = replace(motion, rotations=motion.rotations[few], positions=motion.positions[few])
+    some = motion.cut(slice(None, None, max(1, len(motion) // 50)))
     return np.ptp(some.points()[0], axis=1).mean(axis=0)  # [3]
 
 

@@ -15,7 +15,7 @@ that import this file and draw nothing start without it.
 """
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -180,7 +180,7 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
     """
     fps = 1 / motion.frame_time
     frames = min(len(motion), max(1, int(seconds * fps)))
-    body = stand(first_frames(motion, frames))
+    body = stand(motion.cut(slice(frames)))
     shown = [min(frames - 1, round((k + 0.5) * frames / poses)) for k in range(poses)]
     gap = 0.65  # body heights from pose to pose
     low, high = -0.2, float(np.clip(body.points[shown, :, 1].max() + 0.06, 1.1, 2.5))
@@ -209,11 +209,6 @@ def plot_motion(path, title, motion, waveform=None, poses=16, seconds=12.0):
         bottom.set_yticks([tick for tick in bottom.get_yticks() if 0 <= tick <= high])
         bottom.legend(loc="lower right", ncols=3, fontsize=8)
     return write_picture(path, figure, dpi=100)  # bodies are painted pixel by pixel
-
-
-def first_frames(motion, n):
-    """The first n frames of a Motion."""
-    return replace(motion, rotations=motion.rotations[:n], positions=motion.positions[:n])
 
 
 def _draw_hands(axes, motion, frames):

@@ -127,7 +127,7 @@ def test_up_z_stands_the_body_up(take):
 # ---- films ---------------------------------------------------------------------------------------
 def test_a_gif_lasts_as_long_as_the_motion_and_moves(take, tmp_path):
     short, out = tmp_path / "short.bvh", tmp_path / "film.gif"
-    write_bvh(short, figures.first_frames(read_bvh(take[0]), 30))
+    write_bvh(short, read_bvh(take[0]).cut(slice(30)))
     view.main([str(short), "--audio", str(take[1]), "--out", str(out)])
     film = Image.open(out)
     assert film.n_frames == len(resample(read_bvh(short), 20)) and film.info["loop"] == 0
@@ -142,7 +142,7 @@ def test_a_gif_lasts_as_long_as_the_motion_and_moves(take, tmp_path):
 
 
 def test_a_gif_keeps_the_colours_beside_an_image_of_features(take, tmp_path):
-    body = figures.stand(figures.first_frames(read_bvh(take[0]), 2))
+    body = figures.stand(read_bvh(take[0]).cut(slice(2)))
     features = np.random.default_rng(0).normal(size=(60, 90))
     scenes = [film.Scene([(body, n, 0.0)], [], "noise", features) for n in range(2)]
     pictures = list(film.paint_film(scenes, (-0.45, 0.45, 1.08), None, 10, 240, 220))
@@ -173,7 +173,7 @@ def test_an_mp4_has_the_motion_and_the_sound(take, tmp_path):
 
 
 def test_dollars_in_the_names_of_a_film_are_no_formula(take, tmp_path):
-    short = figures.first_frames(read_bvh(take[0]), 15)
+    short = read_bvh(take[0]).cut(slice(15))
     for name in ("a$1^2^3$", "b"):
         write_bvh(tmp_path / f"{name}.bvh", short)
     first, second, out = (str(tmp_path / name) for name in ("a$1^2^3$.bvh", "b.bvh", "both.gif"))
