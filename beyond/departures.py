@@ -9,9 +9,10 @@ takes back all.
     sampling        solver, guidance, warmup_frames: in beyond/samplers.py
     an option       the weighted sum of WavLM's layers (--layer sum), which is not part of OURS
 
-Names: start marks a clip's first frame; starts and openings say where training windows begin. The
-departure window is how far back a frame sees; train.py's --window is the length of a training
-window. Pieces with settings are partials: partial(segment_mask, window=100, segment=40).
+Names that are easily confused: `start` marks a clip's first frame; `starts` and `openings` say
+where training windows begin. The departure `window` is how far back a frame sees; `--window` of
+train.py is the length of a training window. A piece of the recipe that has settings is a partial:
+partial(segment_mask, window=100, segment=40).
 
 "measured": the same model without the departure, three trainings on a sixth of the windows that the
 shipped model saw, on twelve test takes of the puppet (results/experiments/departures.json). With

@@ -78,8 +78,8 @@ from tools import (
 def generate_for(generator, waveforms, seed, desc, **settings):
     """Motions for waveforms of any lengths; up to eight of one length go through together.
 
-    Of more than 100 steps fewer: each step remembers the past that it sees, in takes of a minute
-    2.5 MB a take (1000 steps of eight took 20 GB).
+    With more than 100 steps of the sampler fewer do: each step keeps the past that it sees, 2.5 MB
+    for a take of a minute (1000 steps of eight takes filled 20 GB).
     """
     motions = [None] * len(waveforms)
     most = max(1, min(8, 800 // (settings.get("steps") or generator.model.recipe.steps)))
