@@ -20,7 +20,6 @@ SHOWN = (
     "shrug_hits",
     "fgd_raw",
     "hand_jerk",
-    "diversity",
     "heading",
     "place",
     "slide",
@@ -32,6 +31,8 @@ SHOWN = (
     "onset_hits",
     "onset_hits_shifted",
 )
+WITHOUT_ANSWERS = SHOWN[-3:]  # they stand in for beat_f1 where nobody knows when to beat
+LONG = 5.0  # times the first bar: longer ones run out of the panel, and the others can be told
 
 
 def summary(scores):
@@ -70,14 +71,22 @@ def print_rows(rows):
 def bars(axis, name, rows, made):
     """One score as a bar a row, a dot for each seed; grey: what no model made.
 
-    The first row is the default model.
+    The first row is the default model. A bar of more than LONG times its own ends at the panel's
+    edge, with its number.
     """
+    means = [row["scores"][name]["mean"] for row in rows if name in row["scores"]]
+    edge = LONG * rows[0]["scores"].get(name, {}).get("mean", math.inf)
+    if max(means) > edge > 0:
+        axis.set_xlim(0, edge)
     for n, row in enumerate(rows):
         score = row["scores"].get(name)
         if score:
             colour = "#2e6f9e" if n == 0 else "#a9c4d9" if row in made else "#c8c8c8"
             axis.barh(n, score["mean"], color=colour)
             axis.plot(score["each"], [n] * len(score["each"]), "o", color="#333333", ms=3)
+            if score["mean"] > edge > 0:
+                place = dict(x=0.97 * edge, y=n, ha="right", va="center", fontsize=8)
+                axis.text(s=f"{score['mean']:.3g}", **place)
     labels = [row["label"] for row in rows]
     axis.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.5))
 
@@ -109,6 +118,8 @@ def draw(path, question, kind, rows):
     rows = [row for row in rows if row["scores"]]
     made = [row for row in rows if not row["label"].startswith(tuple(BOUNDS))]
     shown = [name for name in SHOWN if any(name in row["scores"] for row in made)]
+    if all("beat_f1" in row["scores"] for row in made):
+        shown = [name for name in shown if name not in WITHOUT_ANSWERS]
     down = 1 + (len(shown) > 7)
     across = math.ceil(len(shown) / down)
     height = 3.4 if kind != "category" else 1.2 + 0.32 * len(rows)

@@ -28,6 +28,7 @@ from lab import experiment_answers as answers
 from lab.machine import machine
 from recordings.pairs import CorpusError
 from recordings.puppet import write_corpus
+from show.figures import new_figure
 from tools import SHIPPED
 
 
@@ -197,6 +198,10 @@ def test_every_language_is_read_by_a_woman_and_a_man(monkeypatch, there):
 
 
 # ---- scores over seeds ---------------------------------------------------------------------------
+def score(value):
+    return dict(mean=value, spread=0.0, each=[value])
+
+
 def test_the_spread_is_that_over_seeds():
     table = experiment_tables.summary([dict(beat_f1=f1) for f1 in (0.8, 0.9, 1.0)])
     assert table["beat_f1"]["mean"] == pytest.approx(0.9)
@@ -206,6 +211,26 @@ def test_the_spread_is_that_over_seeds():
 
 def test_what_is_not_defined_for_a_seed_has_no_mean():
     assert experiment_tables.summary([dict(a=0.8, made={}), dict(a=None, made={})]) == {}
+
+
+def test_a_bar_far_longer_than_the_first_ends_at_the_edge_with_its_number():
+    """One bad row would else squeeze all others."""
+    values = dict(ours=2.0, near=10.0, far=887.0)
+    rows = [dict(label=label, scores=dict(jerk=score(each))) for label, each in values.items()]
+    axis = new_figure(3, 3).subplots()
+    experiment_tables.bars(axis, "jerk", rows, rows)
+    assert axis.get_xlim() == (0.0, 10.0)
+    assert [text.get_text() for text in axis.texts] == ["887"]
+
+
+@pytest.mark.parametrize("first", [4.0, None])
+def test_bars_of_like_length_are_whole(first):
+    """So are all where the first row lacks the score."""
+    scores = {} if first is None else dict(jerk=score(first))
+    rows = [dict(label="ours", scores=scores), dict(label="far", scores=dict(jerk=score(19.0)))]
+    axis = new_figure(3, 3).subplots()
+    experiment_tables.bars(axis, "jerk", rows, rows)
+    assert axis.get_xlim()[1] > 19.0 and not axis.texts
 
 
 def test_each_seed_trains_and_samples_its_own_and_is_held_against_another(monkeypatch):
