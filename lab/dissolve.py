@@ -125,7 +125,7 @@ def plot_dissolve(
     for k, t in enumerate(times):
         _draw_moment(figure, generator.codec, noisy(t), t, frame, k, len(times), bottom=0.52)
         at, pose = back[-1] if t == 0 else min(back, key=lambda note: abs(note[0] - t))
-        _draw_moment(figure, generator.codec, pose, max(at, 0), frame, k, len(times), bottom=0.02)
+        _draw_moment(figure, generator.codec, pose, at, frame, k, len(times), bottom=0.02)
     for bottom, label in ((0.52, "into noise"), (0.02, "and back, hearing the speech")):
         text = dict(fontsize=11, color=DARK, rotation=90, va="top")
         figure.text(0.004, bottom + 0.45, label, **text)
@@ -141,7 +141,7 @@ def _draw_moment(figure, codec, pose, t, frame, column, columns, bottom):
     axes.set_ylim(-0.07, -0.07 + 0.88 * 0.36 * 7.6 / 2.2)  # one scale for both axes
     axes.axis("off")
     draw_bodies(axes, [(body, n, 0.0)], trail=round(codec.fps))
-    axes.set_title(f"t = {t}", fontsize=11, color=DARK, pad=2)
+    axes.set_title(f"t = {t}" if t >= 0 else "x0", fontsize=11, color=DARK, pad=2)
     features = figure.add_axes(((column + 0.06) * wide, bottom, 0.88 * wide, 0.09))
     colours = dict(cmap="RdBu_r", vmin=-2.5, vmax=2.5)
     rows = pose.cpu().numpy().T  # [P, F]

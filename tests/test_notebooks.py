@@ -3,6 +3,7 @@
 The exercises' checks have tests of their own: test_exercises.py.
 """
 
+import ast
 import importlib
 import re
 import sys
@@ -20,6 +21,7 @@ from body.pose import PoseCodec
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 import checks  # noqa: E402
+from answers import code_cells, parsed  # noqa: E402
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -64,6 +66,15 @@ def test_each_notebook_asks_for_its_checks_in_their_order():
 
 
 # ---- what we changed ---------------------------------------------------------------------------
+def test_no_answer_takes_the_name_of_an_import():
+    """Cells above would then call the answer, which is empty at first."""
+    for path in NOTEBOOKS:
+        statements = [s for cell in code_cells(path) for s in parsed(cell)]
+        imports = [s for s in statements if isinstance(s, ast.Import | ast.ImportFrom)]
+        imported = {alias.asname or alias.name for s in imports for alias in s.names}
+        assert imported.isdisjoint(asked_in(cells_of(path, "code"))), path.name
+
+
 def test_each_departure_has_its_section_with_its_price_in_notebook_7():
     path = ROOT / "notebooks" / "7_changes.ipynb"
     text = "\n".join(cell.source for cell in cells_of(path, "markdown"))
