@@ -6,6 +6,7 @@ device can do. Everything here is plain plumbing; nothing of the paper is in thi
 
 import argparse
 import contextlib
+import fnmatch
 import glob
 import os
 import secrets
@@ -402,13 +403,13 @@ def save_checkpoint(path, state):
 
 
 # ------------------------------------------------------------------------------------------------
-# Devices and numbers of the command line
+# Devices, numbers and patterns of the command line
 # ------------------------------------------------------------------------------------------------
 def device(name):
     """A device that can be used here, for argparse: "cpu", "cuda", "cuda:1"."""
     try:
         torch.ones(1, device=name).item()
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, ImportError):
         message = f"{name!r} cannot be used on this machine; take cpu"
         raise argparse.ArgumentTypeError(message) from None
     return name
@@ -417,6 +418,11 @@ def device(name):
 def default_device():
     """ "cuda" where there is one, else "cpu"."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def fits_pattern(name, pattern):
+    """Does a name fit a pattern with * and ?? [ is a letter: a take may be called "take [1]"."""
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def seed_number(text):

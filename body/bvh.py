@@ -35,6 +35,7 @@ def read_bvh(path, fps=None):
 
     With fps the result is resample(read_bvh(path), fps), but only the rows that this needs are
     turned into numbers: one in six at 120 frames a second. Reading digits is what takes the time.
+    A wrong number in another row is then not seen; lab.check reads them all.
     """
     with _errors_of(path):
         head, body = _split_at_motion(Path(path).read_bytes())

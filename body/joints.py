@@ -5,13 +5,13 @@ joints for --joints, and the 16 joints that all humans share.
 """
 
 import contextlib
-import fnmatch
 import re
 from functools import lru_cache
 
 import numpy as np
 
 from body.motion import BvhError
+from tools import fits_pattern
 
 # ------------------------------------------------------------------------------------------------
 # Names
@@ -107,8 +107,8 @@ def first_joint(motion, side, stems):
     """Index of the joint of `side` ("left", "right", "") whose stem holds one of `stems`.
 
     `stems` are words with "|" between them. Of joints above each other it is the highest: the
-    wrist, not the hand on it or a finger. Of others it is the one with the most joints of that side
-    above it: ik_hand_l hangs on no arm. Then the shortest name, then the first in the file.
+    wrist, not the hand on it or a finger. Of others it is one with two joints of that side above
+    it, or else with one: ik_hand_l hangs on no arm. Then the shortest name, then the first.
     Joints that twist and dummies count only where there is no other. BvhError if there is none.
     """
     known = sides_and_stems(motion.names)
@@ -250,7 +250,7 @@ def shown_points(motion):
 def choose_joints(motion, words):
     """Indices of the joints that `words` choose: "upper,no-fingers" or "Spine*,Neck,*Arm,*Hand".
 
-    "upper" drops what carries a leg (the root too) and what hangs on a foot; "no-fingers" drops
+    "upper" drops what carries a leg (the root too) and what hangs on a leg; "no-fingers" drops
     what hangs on the wrists. Other words are names, with * and ?; without any, all joints are
     meant. "upper" and "no-fingers" narrow what the names chose. Raises BvhError if a name fits no
     joint or no joint is left.
@@ -258,28 +258,35 @@ def choose_joints(motion, words):
     words = [word.strip() for word in words.split(",") if word.strip()]
     upper, no_fingers = "upper" in words, "no-fingers" in words
     patterns = [word for word in words if word not in ("upper", "no-fingers")]
-    sides = ("left", "right")
-    legs = upper and has_feet(motion)  # an upper body is chosen whole
-    feet = [first_joint(motion, side, ANKLE) for side in sides] if legs else []
     hands = hand_joints(motion) if upper or no_fingers else []
     for pattern in patterns:
-        if not fnmatch.filter(motion.names, pattern):
+        if not any(fits_pattern(name, pattern) for name in motion.names):
             names = ", ".join(motion.names)
             raise BvhError(f"--joints {pattern}: no joint has such a name; there are {names}")
 
     def named(name):
-        return not patterns or any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        return not patterns or any(fits_pattern(name, pattern) for pattern in patterns)
 
     chosen = [j for j, name in enumerate(motion.names) if named(name)]
     if no_fingers:
         chosen = [j for j in chosen if not set(hands) & set(above(motion, j))]
-    if upper:
-        carries_a_leg = {j for foot in feet for j in (foot, *above(motion, foot))}
-        on_a_foot = [j for j in chosen if set(feet) & set(above(motion, j))]
-        chosen = [j for j in chosen if j not in carries_a_leg and j not in on_a_foot]
+    if upper and has_feet(motion):  # an upper body is chosen whole
+        legs = _of_the_legs(motion)
+        chosen = [j for j in chosen if j not in legs]
     if not chosen:
         raise BvhError(f"--joints {','.join(words)}: leaves no joint; choose more")
     return chosen
+
+
+def _of_the_legs(motion):
+    """Indices of what carries a leg, hangs on one, or follows a foot [set]."""
+    feet = [first_joint(motion, side, ANKLE) for side in ("left", "right")]
+    left, right = ({foot, *above(motion, foot)} for foot in feet)
+    limbs = left ^ right  # thighs, shins, feet
+    hanging = {j for j in range(len(motion.names)) if limbs & set(above(motion, j))}
+    stems = [stem for _, stem in sides_and_stems(motion.names)]
+    following = {j for j, stem in enumerate(stems) if re.search(ANKLE, stem)}
+    return left | right | hanging | following
 
 
 # ------------------------------------------------------------------------------------------------
@@ -316,6 +323,8 @@ def upper_joints(motion):
     head, known = _head(motion, chest), sides_and_stems(motion.names)
     necks = (j for j in reversed(above(motion, head)) if "neck" in known[j][1])
     neck = next(necks, int(motion.parents[head]))
+    if neck < 0:
+        raise BvhError(f"{motion.names[head]} is the root; a body hangs on its hips")
     return [body_root(motion), chest, neck, head, *arms[0], *arms[1]]
 
 
@@ -345,6 +354,10 @@ def legs_of(motion):
 
 
 def _meeting(motion, limbs):
-    """The lowest joint above both limbs."""
+    """The lowest joint above both limbs; BvhError if there is none."""
     left, right = (above(motion, limb[0]) for limb in limbs)
-    return next(j for j in left if j in right)
+    both = [j for j in left if j in right]
+    if not both:
+        names = " and ".join(motion.names[limb[0]] for limb in limbs)
+        raise BvhError(f"no joint carries both {names}; a body hangs on its hips")
+    return both[0]

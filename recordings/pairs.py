@@ -6,7 +6,6 @@ held out (find_pairs, split_takes); reading a pair (load_take).
 Whole takes are held out, never windows: two windows of one take share their speech.
 """
 
-import fnmatch
 import hashlib
 import os
 import re
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from body.bvh import read_bvh
 from recordings.audio import SAMPLE_RATE, load_audio, not_utf8
 from recordings.remarks import odd_body, other_rate, said_rate
-from tools import InputError, one_line, shown
+from tools import InputError, fits_pattern, one_line, shown
 
 SOUND_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")
 
@@ -100,10 +99,10 @@ def match_files(folder):
     return sorted(pairs), sorted(odd)
 
 
-def in_words(what, kind, files, most=3):
+def in_words(what, kind, files):
     """How many files of a kind there are, and their names: "4 .bvh: a.bvh, b.bvh, c.bvh, ..."."""
     names = sorted(path.name for path in files if kind(path))
-    some = ", ".join(names[:most] + ["..."] * (len(names) > most))
+    some = ", ".join(names[:3] + ["..."] * (len(names) > 3))
     return f"{len(names)} {what}" + (f": {some}" if names else "")
 
 
@@ -120,7 +119,7 @@ def is_sound(path):
 def files_below(folder):
     """All files below `folder` -> (sorted paths, odd [(folder that may not be read, why)]).
 
-    Links are followed, hidden files are left out.
+    Links are followed, hidden files and folders are left out: a killed copy leaves such.
     """
     files, seen, closed = [], set(), {}
 
@@ -133,6 +132,7 @@ def files_below(folder):
             below.clear()
             continue
         seen.add(os.path.realpath(at))
+        below[:] = [name for name in below if not name.startswith(".")]
         for path in (Path(at, name) for name in names if not name.startswith(".")):
             try:
                 if path.is_file():
@@ -226,7 +226,7 @@ def split_takes(folder, pairs, test=()):
 
     The test takes are, whichever comes first:
       1. those that `test` names: stems, or anna/take1 where several share one; * and ? are allowed
-      2. those in a folder named test
+      2. those in a folder named test; none where there is a folder named valid alone
       3. those that the authors of Trinity, ZEGGS or BEAT hold out
       4. about a tenth of the takes, at least one of three
     The valid takes are those in a folder named valid. If there are no folders named valid or test,
@@ -293,12 +293,11 @@ def takes_named(folder, pairs, asked):
     """The pairs [set] whose name or stem fits one of the names `asked`; each must fit some."""
     names, found = take_names(pairs, folder), set()
     for name in asked:
-        # Only * and ? mean something: a take may be called "take [1]"
-        pattern = one_spelling(name).replace("[", "[[]")
+        pattern = one_spelling(name)
         fits = {
             pair
             for pair in pairs
-            if any(fnmatch.fnmatchcase(n, pattern) for n in (names[pair], stem_of(pair[0])))
+            if any(fits_pattern(n, pattern) for n in (names[pair], stem_of(pair[0])))
         }
         if not fits:
             some = ", ".join(sorted(names.values())[:3])

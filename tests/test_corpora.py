@@ -108,6 +108,8 @@ def test_joints_are_chosen_by_words_and_by_names():
     assert chosen("*Arm, Head") == some
     with pytest.raises(BvhError, match="Tail"):
         choose_joints(motion, "Tail*")
+    motion.names[motion.names.index("Head")] = "Head[1]"
+    assert chosen("Head[1]") == ["Head[1]"]
 
 
 def test_joints_that_are_not_chosen_hold_their_mean_pose():

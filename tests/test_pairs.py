@@ -135,6 +135,14 @@ def test_linked_folders_are_followed_once_and_one_name_in_two_spellings_is_one(t
     assert len(pairs) == 1 and odd == []
 
 
+def test_hidden_folders_are_left_out(tmp_path):
+    """A puppet that was killed may leave one that begins with a dot."""
+    touch(tmp_path, *[f"{folder}/a.{e}" for folder in (".puppet.part", "here/.old") for e in BOTH])
+    touch(tmp_path, *[f"here/b.{e}" for e in BOTH])
+    pairs, odd = match_files(tmp_path)
+    assert [bvh.stem for bvh, _ in pairs] == ["b"] and odd == []
+
+
 # ---- what is held out ----------------------------------------------------------------------------
 def test_folders_by_other_names_say_what_is_held_out(tmp_path):
     for part in ("trn", "val", "tst"):

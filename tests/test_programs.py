@@ -4,12 +4,22 @@ PROGRAMS holds facts: the names in the order of the file's joints. "{}" stands f
 marks the joint that begins a bone: shoulder, elbow and wrist, or hip, knee and ankle.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from body.joints import common_joints, hand_joints, legs_of, sides_and_stems
+from body.joints import (
+    choose_joints,
+    common_joints,
+    hand_joints,
+    legs_of,
+    sides_and_stems,
+    upper_joints,
+)
 from body.mirror import mirror_pairs
 from body.motion import BvhError, Motion
+from body.size import height_of
 
 LEFT_RIGHT, LETTERS, SMALL = ("Left", "Right"), ("L", "R"), ("l", "r")
 MIXAMO = (
@@ -303,6 +313,44 @@ def test_every_programs_limbs_and_mirror_image_are_found(program):
     assert names[list(sum(legs_of(motion), ()))].tolist() == limbs[1] + limbs[3]
     pairs, axis = mirror_pairs(motion)
     assert names[pairs].tolist() == [partner.get(name, name) for name in names] and axis == 0
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_upper_body_has_the_arms_and_nothing_of_the_legs(program):
+    """Nor what hangs on them, as joints that twist, nor what follows a foot."""
+    motion, _ = skeleton(program)
+    sides, _, arm, leg = PROGRAMS[program]
+    arms, legs = (
+        {n.replace("{}", s) for n in limb.replace("*", "").split(", ") for s in sides}
+        for limb in (arm, leg)
+    )
+    thigh, J = legs_of(motion)[0][0], len(motion.names)
+    again = [*range(J), thigh]  # a joint more, which hangs on the thigh
+    more = replace(
+        motion,
+        names=[*motion.names, "helper"],
+        parents=np.append(motion.parents, thigh),
+        offsets=motion.offsets[again],
+        channels=[motion.channels[j] for j in again],
+        rotations=motion.rotations[:, again],
+        positions=motion.positions[:, again],
+    )
+    chosen = {more.names[j] for j in choose_joints(more, "upper")}
+    assert arms <= chosen and chosen.isdisjoint(legs | {"helper"})
+    assert not [name for name in chosen if "foot" in name.lower()]
+
+
+def test_a_body_that_hangs_on_no_hips_is_said():
+    for name, words in (
+        ("Head", "Head is the root"),
+        ("mixamorig:LeftArm", "no joint carries both"),
+    ):
+        motion, _ = skeleton("Mixamo")
+        old = motion.names.index(name)
+        motion.names[0], motion.names[old] = motion.names[old], motion.names[0]
+        with pytest.raises(BvhError, match=words):
+            upper_joints(motion)
+        assert height_of(motion) > 0
 
 
 def test_where_no_name_has_a_side_nothing_is_mirrored():

@@ -460,6 +460,6 @@ def test_a_seed_is_a_whole_number_of_32_bits():
 
 def test_a_device_that_is_not_there_is_said():
     assert tools.device("cpu") == "cpu"
-    for name in ("abacus", "cuda:99"):
+    for name in ("abacus", "cuda:99", "hpu"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{name}' cannot be used"):
             tools.device(name)
