@@ -37,7 +37,7 @@ BEHIND += b"MARK NAME AUTH ANNO COMT INST APPL info pakt edct free"
 def sound_parts(path):
     """Where the sound of a file is -> Parts, in order. SpeechError for what breaks off.
 
-    Of formats in which it cannot be seen whether they are whole, none is read.
+    Of formats in which it cannot be seen whether they are whole, MP3 without a tag alone is read.
     """
     parts = ()
     with open(path, "rb") as file:

@@ -5,6 +5,7 @@ off is an error. Each function: (file, path, start, stop) -> (Parts, where they 
 """
 
 import re
+import zlib
 
 from recordings.parts import Part, SpeechError
 
@@ -181,8 +182,12 @@ def _mp3_length(kind, frames):
 # Ogg, with Vorbis, Opus or FLAC in it
 # ------------------------------------------------------------------------------------------------
 def ogg_parts(file, path, at, stop):
-    """The links of a chain, a Part each. SpeechError where a page or the last pages are missing."""
-    starts, going, sound = [], set(), False  # going: streams that have begun and not ended
+    """The links of a chain, a Part each. SpeechError where pages are missing or damaged.
+
+    The decoder leaves such a page out without a word, and what is behind it would come too early.
+    """
+    starts, sound = [], False
+    going = {}  # {a stream that has begun and not ended: the number of its last page}
     while at < stop:
         head = bytes_at(file, at, 27 + 255)
         if head[:4] != b"OggS":
@@ -195,19 +200,34 @@ def ogg_parts(file, path, at, stop):
         size = 27 + len(sizes) + sum(sizes)
         if len(head) < 27 or len(sizes) < head[26] or at + size > stop:
             raise SpeechError(f"{path}: breaks off in a page of its Ogg stream; copy it again")
+        if _ogg_checksum(bytes_at(file, at, size)) != head[22:26]:
+            raise SpeechError(f"{path}: a page of its Ogg stream is damaged; copy it again")
         serial, begins, ends = head[14:18], head[5] & 2, head[5] & 4
+        number = int.from_bytes(head[18:22], "little")
         if begins:
             if sound or not starts:
                 _refuse_open(path, going)
                 starts.append(at)
-            going.add(serial)
+        elif number != going.get(serial, number - 1) + 1:
+            raise SpeechError(f"{path}: a page of its Ogg stream is missing; copy it again")
+        going[serial] = number
         sound = not begins
         if ends:
-            going.discard(serial)
+            del going[serial]
         at += size
     _refuse_open(path, going)
     stops = [*starts[1:], at]
     return tuple(Part(path, ((a, b),)) for a, b in zip(starts, stops)), at
+
+
+BITS_TURNED = bytes(int(f"{n:08b}"[::-1], 2) for n in range(256))  # of each byte
+
+
+def _ogg_checksum(page):
+    """Bytes 22 to 25 of a page as they should be: the CRC-32 of zlib, but with its bits turned."""
+    turned = (page[:22] + bytes(4) + page[26:]).translate(BITS_TURNED)
+    crc = zlib.crc32(turned, 0xFFFFFFFF) ^ 0xFFFFFFFF  # both ends plain, where zlib's are inverted
+    return int(f"{crc:032b}"[::-1], 2).to_bytes(4, "little")
 
 
 def _refuse_open(path, going):

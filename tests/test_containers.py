@@ -92,6 +92,20 @@ def test_files_of_other_formats_rates_and_channels_behind_are_heard_too(tmp_path
     assert heard(tmp_path, data) == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize("name", ["vorbis", "opus"])
+def test_an_ogg_page_that_is_damaged_or_missing_is_said(tmp_path, name):
+    """The decoder leaves it out without a word: what is behind it would be a second too early."""
+    data = encoded(name, seconds=6.0)
+    starts = [at for at in range(len(data)) if data[at : at + 4] == b"OggS"]
+    assert len(starts) > 5
+    for begin, end in zip(starts, [*starts[1:], len(data)]):
+        middle = (begin + end) // 2
+        damaged = changed(data, middle, "B", data[middle] ^ 4)
+        said = refused(tmp_path, damaged), refused(tmp_path, data[:begin] + data[end:])
+        if begin:  # of the first page, which says what it is, something else is said
+            assert "damaged; copy it again" in said[0]
+
+
 def test_what_stands_behind_the_sound_is_not_heard(tmp_path):
     tag, notes = b"TAG" + bytes(125), b"LIST\x0e\0\0\0INFOISFT\x02\0\0\0x\0"
     for behind in (notes, notes[:11], tag, bytes(5000), b"id3 \x04\0\0\0abcd"):
