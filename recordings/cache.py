@@ -73,6 +73,8 @@ def _mapped(path, shape):
         array = np.load(path, mmap_mode="c")  # not "r": torch warns of arrays that are read-only
         if array.shape != shape or array.dtype != np.float16:
             raise ValueError(f"{array.dtype} {array.shape}")
-    except (ValueError, EOFError):
+    except OSError:  # of the disk
+        raise
+    except Exception:  # numpy raises half a dozen kinds for a damaged head
         raise CorpusError(f"{path}: is a damaged entry of the cache; delete it") from None
     return torch.from_numpy(array)  # [frames, dim]

@@ -202,6 +202,8 @@ def parse():
     for name, bound in least.items():
         if not getattr(args, name) >= bound:  # nan is refused too
             parser.error(f"--{name} must be at least {bound}, not {getattr(args, name)}")
+    if args.seconds > 3600:
+        parser.error(f"--seconds must be at most 3600, an hour, not {args.seconds}")
     if not args.train + args.valid + args.test:
         parser.error("--train, --valid and --test are all 0: there is nothing to write")
     if min(args.speakers) < 0:

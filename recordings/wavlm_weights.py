@@ -61,7 +61,8 @@ def read_weights(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise SpeechError(f"{path}: {'is a folder' if path.exists() else 'no such file'}; {ways()}")
+        what = "is a folder" if path.is_dir() else "is no file" if path.exists() else "no such file"
+        raise SpeechError(f"{path}: {what}; {ways()}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except PermissionError:
@@ -146,8 +147,12 @@ def torchaudio_names(loaded):
     # torchaudio keeps the three projections of an attention in one matrix
     for query in [name for name in state if ".q_proj." in name]:
         names = [query.replace(".q_proj.", f".{letter}_proj.") for letter in "qkv"]
-        parts = [state.pop(name, None) for name in names]
-        if all(part is not None for part in parts):
+        parts = [state.get(name) for name in names]
+        if any(part is None or part.dim() == 0 for part in parts):
+            continue  # of another network, which describe will name
+        if len({part.shape[1:] for part in parts}) == 1:
+            for name in names:
+                del state[name]
             joined = torch.cat(parts)  # [3 * 768, 768] or [3 * 768]
             state[query.replace(".q_proj.", ".in_proj_")] = joined
     return {name: weight.float() for name, weight in state.items()}
@@ -173,7 +178,7 @@ def describe(loaded, found, wanted):
     if any(name.startswith(("wavlm.", "w2v_model.")) for name in found):
         return "a WavLM that was tuned for another task"
     norms = (shape for name, shape in found.items() if name.endswith(".final_layer_norm.weight"))
-    width = next((shape[-1] for shape in norms), "?")
+    width = next((shape[-1] for shape in norms if shape), "?")
     kind = "HuBERT, wav2vec 2.0 or the like (no gated positions)"
     if any("gru_rel_pos" in name for name in found):
         kind = "WavLM"

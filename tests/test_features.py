@@ -318,10 +318,12 @@ def test_a_damaged_entry_is_said(small_wavlm, tmp_path):
     features, waveform = SpeechFeatures("wavlm"), torch.randn(50_000)
     cached_features(features, waveform, tmp_path)
     (entry,) = tmp_path.iterdir()
-    entry.write_bytes(entry.read_bytes()[:500])
-    said = f"{entry.name}: is a damaged entry of the cache; delete it"
-    with pytest.raises(CorpusError, match=said):
-        cached_features(features, waveform, tmp_path)
+    whole = bytearray(entry.read_bytes())
+    for damaged in (whole[:500], b"PK\x03\x04" + whole[4:], whole.replace(b"{", b"(", 1)):
+        entry.write_bytes(damaged)
+        said = f"{entry.name}: is a damaged entry of the cache; delete it"
+        with pytest.raises(CorpusError, match=said):
+            cached_features(features, waveform, tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------

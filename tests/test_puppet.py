@@ -493,6 +493,7 @@ def test_the_default_corpus_is_written_once(tmp_path, monkeypatch):
 
 BAD = [
     (["--seconds", "0"], "--seconds"),
+    (["--seconds", "inf"], "--seconds must be at most 3600"),
     (["--train", "x"], "--train"),
     (["--train", "0", "--valid", "0", "--test", "0"], "nothing to write"),
     (["--speakers", "1", "-1"], "--speakers"),

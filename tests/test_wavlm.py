@@ -215,6 +215,20 @@ OTHERS = {
         "with 11 blocks",
     ),
     "tuned": (lambda: {"wavlm." + n: w for n, w in base().items()}, "tuned for another task"),
+    "two widths": (
+        lambda: {
+            f"decoder.layers.0.encoder_attn.{letter}_proj.weight": torch.zeros(8, n)
+            for letter, n in zip("qkv", (8, 6, 6))
+        },
+        "with 1 blocks",
+    ),
+    "numbers": (
+        lambda: {
+            f"encoder.layers.0.{name}.weight": torch.tensor(1.0)
+            for name in ("attention.q_proj", "final_layer_norm")
+        },
+        r"with 1 blocks, \? wide",
+    ),
     "something": (lambda: {"a": torch.zeros(2)}, "something else"),
     "list": (lambda: [1, 2], "list"),
     "code": (Evil, "refused"),
