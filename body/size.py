@@ -1,7 +1,7 @@
 """How large a body is: one unit of length for any body, with legs or without.
 
 Reading order
-    height_of      the standing height: what speeds, drops and drawings are measured in
+    height_of      the standing height: what speeds and drops are measured in
     hands_of       both wrists, in heights
     common_body    the joints that all humans share, in body lengths
 """

@@ -60,10 +60,11 @@ def _meeting(motion, pair):
 
 
 def stature(motion, anatomy=None):
-    """The height of the body in the motion's unit, from its bones.
+    """The height of the body in the motion's unit, from its bones: what it is drawn in.
 
-    Raised hands or a crouch change nothing. Ankle to hip and hips to head are 0.86 of a height;
-    an arm without its hand is 0.33 of it. Without either, it is what the points reach.
+    Raised hands or a crouch change nothing, which they do in body.size.height_of. Ankle to hip and
+    hips to head are 0.86 of a height; an arm without its hand is 0.33 of it. Without either, it is
+    what the points reach.
     """
     anatomy = anatomy or find_anatomy(motion)
     bones = np.linalg.norm(motion.positions[len(motion) // 2], axis=-1)  # [J]
@@ -87,7 +88,9 @@ class Directions:
         self.R, self.p = motion.world()
         sides = anatomy.shoulders or anatomy.hips
         self.rest = None
-        if not sides:
+        if not sides:  # as good as nothing is known: it looks where the file does
+            self.up = np.broadcast_to([0.0, 1.0, 0.0], (len(motion), 3))
+            self.front = np.broadcast_to([0.0, 0.0, 1.0], (len(motion), 3))
             return
         left, right = sides
         across = (self.p[:, left] - self.p[:, right]) * [1, 0, 1]  # [F, 3]

@@ -14,6 +14,7 @@ matplotlib takes half a second to import. So it is imported where something is d
 that import this file and draw nothing start without it.
 """
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,15 +23,16 @@ import numpy as np
 
 from body.joints import hand_joints
 from body.motion import BvhError
+from body.size import height_of
 from body.strokes import find_strokes
 from recordings.audio import SAMPLE_RATE
-from show.anatomy import find_anatomy, stature
+from show.anatomy import find_anatomy
 from show.mannequin import Part, dress
 from show.painter import Stage
 from show.skin import Skin
 from tools import written_beside
 
-# The colours of the player page, darker where they are used for thin lines
+# Near the colours of the player page
 LEFT, RIGHT, MIDDLE, DARK = "#ee8b3e", "#3a7bc8", "#7d8aa0", "#2b3445"
 
 # Fonts for letters that matplotlib's own font lacks. Those that are installed are tried in turn.
@@ -62,12 +64,18 @@ def new_figure(width, height, **settings):
     return Figure(figsize=(width, height), **settings)
 
 
+@contextlib.contextmanager
+def boxes_for_letters():
+    """A letter that no font has becomes a box in the picture. No warning is needed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")
+        yield
+
+
 def write_picture(path, figure, dpi=80):
     """Write the figure as PNG, unless path is None -> the figure."""
     if path is not None:
-        with written_beside(path) as beside, warnings.catch_warnings():
-            # A letter that no font has becomes a box in the picture. No warning is needed.
-            warnings.filterwarnings("ignore", "Glyph")
+        with written_beside(path) as beside, boxes_for_letters():
             figure.savefig(beside, dpi=dpi, format="png")
     return figure
 
@@ -218,7 +226,7 @@ def _draw_hands(axes, motion, frames):
     except BvhError:  # no joint is named like a hand
         return
     fps = 1 / motion.frame_time
-    wrists = motion.joint_positions()[:, hands] / stature(motion)  # [F, 2, 3]
+    wrists = motion.joint_positions()[:, hands] / height_of(motion)  # [F, 2, 3]
     for wrist, side, colour in zip(wrists.swapaxes(0, 1), ("left", "right"), (LEFT, RIGHT)):
         speed = np.zeros(frames)
         if len(motion) > 1:

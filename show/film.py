@@ -18,7 +18,15 @@ from tqdm import tqdm
 
 from body.motion import resample
 from recordings.audio import SAMPLE_RATE
-from show.figures import DARK, RIGHT, draw_sound, new_figure, paint_body, stand
+from show.figures import (
+    DARK,
+    RIGHT,
+    boxes_for_letters,
+    draw_sound,
+    new_figure,
+    paint_body,
+    stand,
+)
 from show.painter import Stage, rgb
 from tools import shown, written_beside
 
@@ -115,7 +123,8 @@ def _backdrop(stage, scene, waveform, seconds, height, sound):
         colours = dict(cmap="RdBu_r", vmin=-2.5, vmax=2.5)
         axes.imshow(scene.features, aspect="auto", interpolation="nearest", **colours)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with boxes_for_letters():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].astype(np.float32) / 255
 
 

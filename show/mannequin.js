@@ -1,7 +1,7 @@
 // How the page paints the mannequin: 1. its skin  2. with WebGL  3. without it.
 //
 // player.py puts this file into player.html. Used from there: bodies, camera, project, figure,
-// gl, rowsOnStage, follow, isOn and TALL.
+// gl, rowsOnStage, follow, isOn, pose, matrixOfView and TALL.
 
 // ---- 1. The skin: rings around sums of points. mannequin.py says which; surface() in skin.py
 // ---- does the same as skin() ------------------------------------------------------------------

@@ -118,7 +118,7 @@ class Dressed:
     names: list  # [P]; "" for what is no joint
     height: float  # the body's, in the motion's unit
     parts: list  # of Part
-    across: tuple  # (left, right) points of the hips, or of the shoulders; () if there are none
+    across: tuple  # (left, right) points of the shoulders, or else of the hips; () without both
     wrists: list  # [left, right] points, or None
     head: int  # point, or -1
     root: int  # point: the pelvis

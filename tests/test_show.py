@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 import subprocess
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from conftest import OTHER_NAMES, renamed, run, shared_files
 from PIL import Image
 
 from body.bvh import read_bvh, write_bvh
-from body.joints import side_and_stem
+from body.joints import above, side_and_stem
 from body.motion import resample, upright
 from body.rotations import euler_to_matrix, turn_about_y
 from recordings import puppet
@@ -179,6 +180,14 @@ def test_dollars_in_the_names_of_a_film_are_no_formula(take, tmp_path):
     first, second, out = (str(tmp_path / name) for name in ("a$1^2^3$.bvh", "b.bvh", "both.gif"))
     view.main([first, "--up", "y", second, "--out", out])
     assert Image.open(out).n_frames == len(resample(short, 20))
+
+
+def test_letters_that_no_font_has_print_no_warning(take):
+    scene = film.Scene([(figures.stand(read_bvh(take[0])), 0, 0.0)], [], "\U0001e8a0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pictures = list(film.paint_film([scene], (-0.6, 0.6, 1.1), None, 10, 160, 120))
+    assert len(pictures) == 1
 
 
 # ---- the page's sound ----------------------------------------------------------------------------
@@ -428,6 +437,32 @@ def test_a_skeleton_without_hands_is_drawn_without_their_speed(take):
     names = [f"joint {j}" for j in range(len(motion.names))]
     figure = figures.plot_motion(None, "nameless", replace(motion, names=names))
     assert not figure.axes[1].lines and figure.axes[1].get_legend() is None
+
+
+def test_a_body_with_one_arm_and_one_leg_is_drawn(take, tmp_path):
+    """Neither shoulders nor hips are known then, so nothing says where it looks."""
+    motion = read_bvh(take[0])
+    gone = [
+        any(motion.names[a] in ("LeftShoulder", "LeftUpLeg") for a in (j, *above(motion, j)))
+        for j in range(len(motion.names))
+    ]
+    left = np.flatnonzero(~np.array(gone))
+    number = {int(j): n for n, j in enumerate(left)} | {-1: -1}
+    one_sided = replace(
+        motion,
+        names=[motion.names[j] for j in left],
+        parents=np.array([number[int(motion.parents[j])] for j in left]),
+        offsets=motion.offsets[left],
+        channels=[motion.channels[j] for j in left],
+        end_sites=[],
+        rotations=motion.rotations[:, left],
+        positions=motion.positions[:, left],
+    )
+    figures.plot_motion(tmp_path / "a.png", "one arm", one_sided)
+    assert pixels(tmp_path / "a.png")[..., 0].std() > 5
+    sound = torch.zeros(RATE)
+    player.write_page(tmp_path / "a.html", "one arm", {"one arm": one_sided}, sound)
+    assert mannequin.dress(one_sided).wrists[0] is None
 
 
 def test_a_joint_without_bones_is_drawn_as_nothing(take):
