@@ -146,7 +146,7 @@ KEPT = ("last.pt", "model.pt", "scores.json", "loss.png", "loss.csv", "layers.pn
         "sample-*.png", "sample-*.html")  # fmt: skip
 
 
-def move_earlier_away(folder, say=print):
+def move_earlier_away(folder):
     """What an earlier run left in the folder goes to before/, then before-2/, ...
 
     A forgotten --resume must not cost a night's work, and no old model.pt may pass for this run's.
@@ -161,7 +161,7 @@ def move_earlier_away(folder, say=print):
         path.replace(before / path.name)
     also = f"; --resume --out {shlex.quote(str(before))} goes on with it"
     go_on = also if (before / "last.pt").exists() else ""
-    say(shown(f"what an earlier run left in {folder} is now in {before}{go_on}"))
+    print(shown(f"what an earlier run left in {folder} is now in {before}{go_on}"))
 
 
 def summary(corpus, s, held_out):
@@ -181,12 +181,15 @@ def summary(corpus, s, held_out):
         size = sum(speech.numel() * speech.element_size() for speech in corpus.speeches)
         hourly = size / 1e6 / corpus.seconds * 3600
         text += f"\n{s.cache}: {size / 1e9:.2f} GB of WavLM's features, {hourly:.0f} MB an hour"
-    return f"{text}\n{names_held_out(held_out)}"
+    return f"{text}\n{names_held_out(held_out, corpus.pairs)}"
 
 
-def names_held_out(held_out, most=20):
-    """Which takes are held out, in one line; of more than `most` in a part the first."""
-    name_of, texts = take_names([*held_out["test"], *held_out["valid"]]), []
+def names_held_out(held_out, training, most=20):
+    """Which takes are held out, in one line; of more than `most` in a part the first.
+
+    A take that shares its name with another, of those for training too, is named with its folder.
+    """
+    name_of, texts = take_names([*held_out["test"], *held_out["valid"], *training]), []
     for part in ("test", "valid"):
         names = sorted(name_of[pair] for pair in held_out[part])
         more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -284,7 +287,7 @@ class Run:
         self.recent = []
         for n, pair in enumerate(values):
             if not all(map(math.isfinite, pair)):
-                self.refuse(done - len(values) + n)
+                self.refuse(done - len(values) + n + 1)
         self.losses.append(sum(loss for loss, _ in values) / len(values))
         few = self.losses[-20:]
         told = dict(loss=sum(few) / len(few)) | ({"valid": self.valid[-1][1]} if self.valid else {})
@@ -388,7 +391,10 @@ class Run:
         minutes, steps = (time.time() - self.started) / 60, self.s.steps - self.first
         model = shown(self.folder / "last.pt")
         print(f"{minutes:.1f} minutes for {steps} steps -> {model}")
-        print(f"try it:  python sample.py YOUR_RECORDING.wav --checkpoint {shlex.quote(model)}")
+        tried = "sample.py YOUR_RECORDING.wav"
+        if self.command != "train.py":  # a baseline, which sample.py does not take
+            tried = "-m lab.evaluate"
+        print(f"try it:  python {tried} --checkpoint {shlex.quote(model)}")
         for sign, handler in self.usual.items():
             signal.signal(sign, handler)
         if self.asked_to_stop:

@@ -109,8 +109,9 @@ def parse(arguments=None, command="train.py"):
     if not resume and (settings.width % settings.heads or settings.width // settings.heads % 2):
         heads = f"{settings.heads} heads of even size"
         parser.error(f"--width {settings.width} does not divide into {heads}")
-    if not resume and settings.features != "wavlm" and settings.layer != "last":
-        parser.error(f"--layer {settings.layer} is WavLM's; give --features wavlm too")
+    for name in ("layer", "wavlm_checkpoint"):
+        if not resume and settings.features != "wavlm" and name in given:
+            parser.error(f"--{name.replace('_', '-')} is WavLM's; give --features wavlm too")
     return settings, given, resume
 
 

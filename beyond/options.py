@@ -60,6 +60,10 @@ def refuse_odd(parser, args):
     if (args.stream or args.live) and (args.fps or args.unit):
         what = "--stream and --live write the model's own frames; leave --fps and --unit out"
         parser.error(what)
+    if args.stream and args.live:
+        parser.error("--live streams already; leave --stream out")
+    if args.chunk and not (args.stream or args.live):
+        parser.error(f"--chunk {args.chunk}: is for --stream and --live; leave it out")
     if args.guidance is not None and not np.isfinite(args.guidance):
         parser.error(f"--guidance must be a number, not {args.guidance}")
     if bool(args.audio) == args.live:

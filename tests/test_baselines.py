@@ -105,12 +105,13 @@ def test_a_baseline_streams_as_it_samples(name, segment):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_baseline_trains_and_comes_back_from_its_checkpoint(name, tiny_corpus, tmp_path):
+def test_a_baseline_trains_and_comes_back_from_its_checkpoint(name, tiny_corpus, tmp_path, capsys):
     """The command, two steps; then its checkpoint makes motion, and sample.py refuses it."""
     size = "--width 32 --depth 1 --heads 2 --window 60 --batch 4 --device cpu --steps 2"
     undone = ["--undo", "innovations,muon"] if name == "direct" else []
     options = ["--data", str(tiny_corpus), "--out", str(tmp_path), *undone, *size.split()]
     main([name, *options])
+    assert "try it:  python -m lab.evaluate --checkpoint" in capsys.readouterr().out
     generator = load_generator(tmp_path / "model.pt", networks=BASELINES)
     assert type(generator.model) is MODELS[name][0]
     speech = generator.speech_of(load_audio(next((tiny_corpus / "test").glob("*.wav")))[:32_000])

@@ -179,7 +179,9 @@ def test_held_out_takes_are_named_in_one_line():
     def pairs(*names):
         return [(Path(f"c/{name}.bvh"), Path(f"c/{name}.wav")) for name in names]
 
-    line = runs.names_held_out(dict(test=pairs("b", "anna/1", "ben/1"), valid=[]))
+    line = runs.names_held_out(dict(test=pairs("b", "anna/1", "ben/1"), valid=[]), [])
     assert line == "held out for test: anna/1, b, ben/1; valid: none"
-    many = runs.names_held_out(dict(test=[], valid=pairs(*"abcde")), most=2)
+    of_two = runs.names_held_out(dict(test=pairs("anna/1"), valid=[]), pairs("ben/1", "ben/2"))
+    assert of_two == "held out for test: anna/1; valid: none"
+    many = runs.names_held_out(dict(test=[], valid=pairs(*"abcde")), [], most=2)
     assert many == "held out for test: none; valid: a, b and 3 more"

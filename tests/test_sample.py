@@ -180,6 +180,7 @@ def test_one_bad_file_does_not_cost_the_good_ones(tiny_run, tmp_path):
         (["--seed", 2**32 - 1, "--seeds", 2], "--seed "),
         (["--device", "meta"], "meta"),
         (["--chunk", 0], "--chunk"),
+        (["--chunk", 7], "--chunk 7: is for --stream and --live"),
         (["--sampler", "euler"], "--sampler"),
         (["--guidance", "nan"], "--guidance"),
         (["--guidance", "inf"], "--guidance"),

@@ -400,7 +400,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_good_check
     torch.save(state, tmp_path / "last.pt")
     before = (tmp_path / "last.pt").read_bytes()
     done = call(train, "--out", tmp_path, "--resume")
-    assert_one_error_line(done, "at step 2", "last.pt keeps step 20")
+    assert_one_error_line(done, "at step 21", "last.pt keeps step 20")
     assert (tmp_path / "last.pt").read_bytes() == before
 
 
@@ -418,7 +418,7 @@ def test_a_gradient_that_is_not_a_number_is_not_saved_either(tiny_corpus, tmp_pa
     monkeypatch.setattr(train, "clip_grad_norm_", spoiling)
     given = ["--data", tiny_corpus, "--out", tmp_path, "--steps", 40, "--save-every", 10, *TINY]
     done = call(train, *given)
-    assert_one_error_line(done, "gradient is not a number at step 19", "keeps step 10")
+    assert_one_error_line(done, "gradient is not a number at step 20", "keeps step 10")
     training = last(tmp_path)["training"]
     assert training["step"] == 10
     assert all(torch.isfinite(weight).all() for weight in training["weights"].values())
