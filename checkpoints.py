@@ -5,7 +5,7 @@ written by somebody else: a depth of ten million, a mean that is not a number, a
 own parent. Here every value is compared with what it can be, once, so that the rest of the program
 need not doubt it. What does not fit is a CheckpointError that names the field.
 
-In reading order: what is called from elsewhere (read_model, read_run, restore_optimiser); the
+In reading order: what is called from elsewhere (read_model, read_run, restore_training); the
 parts of a checkpoint, one after the other; single values.
 
     train.checkpoint writes the dictionary. runs.Run.state adds `training`.
@@ -130,13 +130,13 @@ PARTS = "format network recipe model schedule ema codec speech speech_scale"
 
 def check_model(state):
     """Unfit unless all parts but the weights are sound, and fit together."""
-    named("the checkpoint", state, PARTS, "training")
+    has_names("the checkpoint", state, PARTS, "training")
     sizes = state["model"]
-    named("model", sizes, "pose_dim speech_dim width depth heads kernel")
+    has_names("model", sizes, "pose_dim speech_dim width depth heads kernel")
     for name, value in sizes.items():
         whole(f"model.{name}", value, 1, 1000 if name == "depth" else 10**6)
     schedule = state["schedule"]
-    named("schedule", schedule, "num_steps beta_start beta_end")
+    has_names("schedule", schedule, "num_steps beta_start beta_end")
     whole("schedule.num_steps", schedule["num_steps"], 1, 100_000)
     for name in ("beta_start", "beta_end"):
         number(f"schedule.{name}", schedule[name], 0, 1)
@@ -183,7 +183,7 @@ CODEC = "fps names parents channels end_sites offsets mirror height forward faci
 
 def check_codec(state):
     """Unfit unless state is such as PoseCodec.state() gives; then what it decodes is finite."""
-    named("codec", state, CODEC + " mean std kept", "root")
+    has_names("codec", state, CODEC + " mean std kept", "root")
     number("codec.fps", state["fps"], 1, 240)
     J = check_skeleton(state)
     columns = 7 + 6 * (J - 1)
@@ -201,7 +201,7 @@ def check_codec(state):
     root = state.get("root", "steps")
     need(isinstance(root, str) and root in ("places", "steps"), "codec.root", "is neither")
     if state["mirror"] is not None:
-        named("codec.mirror", state["mirror"], "pairs axis")
+        has_names("codec.mirror", state["mirror"], "pairs axis")
         whole("codec.mirror.axis", state["mirror"]["axis"], 0, 2)
         pairs = state["mirror"]["pairs"]
         size_of(pairs, "codec.mirror.pairs", J)
@@ -239,7 +239,7 @@ def check_skeleton(state):
 
 def check_speech(speech, scale, dim):
     """Unfit unless the settings of SpeechFeatures, and their scale, are of `dim` numbers a row."""
-    named("speech", speech, "kind fps layer", "weights")
+    has_names("speech", speech, "kind fps layer", "weights")
     number("speech.fps", speech["fps"], 1, 240)
     kind, layer, weights = speech["kind"], speech["layer"], speech.get("weights")
     layers = [known for known in LAYERS if known == layer or known == str(layer)]
@@ -259,7 +259,7 @@ def check_speech(speech, scale, dim):
 def check_weights(where, found, network):
     """Unfit unless `found` has a finite tensor for each of the network's, of its shape."""
     wanted = network.state_dict()
-    named(where, found, list(wanted))
+    has_names(where, found, list(wanted))
     for name, weight in wanted.items():
         check_tensor(f"{where}.{name}", found[name], tuple(weight.shape))
 
@@ -274,7 +274,7 @@ def check_optimiser(where, state, optimiser):
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     for n, kept in state["state"].items():
         whole(where, n, 0, len(parameters) - 1)
-        named(f"{where} of parameter {n}", kept, KEPT.get(type(optimiser).__name__, kept))
+        has_names(f"{where} of parameter {n}", kept, KEPT.get(type(optimiser).__name__, kept))
         for name, value in kept.items():
             shape = () if name == "step" else tuple(parameters[n].shape)
             check_tensor(f"{where} {name}", value, shape)
@@ -319,7 +319,7 @@ def need(true, where, what):
         raise Unfit(f"{where} {what}")
 
 
-def named(where, found, needed, optional=""):
+def has_names(where, found, needed, optional=""):
     """Unfit unless `found` is a dictionary of these names: words of a text, or a list."""
     needed = needed.split() if isinstance(needed, str) else needed
     need(isinstance(found, dict), where, "is no dictionary")

@@ -216,8 +216,9 @@ def in_bfloat16(model):
 def threads_for_sampling(generator, waited_for):
     """One thread for a small model, and for any that somebody waits for (--live, --stream).
 
-    A small model's products take less time than threads need to meet. Where another program has
-    the second core, they wait for each other at each of them: docs/speed.md has the figures.
+    But where WavLM runs, which keeps all cores busy. A small model's products take less time than
+    threads need to meet. Where another program has the second core, they wait for each other at
+    each of them: docs/speed.md has the figures.
     """
     if generator.features.kind != "wavlm" and (waited_for or is_small(generator.model)):
         at_most_threads(1)

@@ -49,7 +49,7 @@ class Team:
             dist.barrier()
 
     def share(self, *batch):
-        """This process' share of tensors [B, ...]; None and what is the same for all clips stay."""
+        """This process' share of tensors [B, ...]; None stays None."""
         return [None if whole is None else whole[self.mine] for whole in batch]
 
     def average_gradients(self, model):

@@ -11,9 +11,10 @@ import torch
 from recordings.audio import SAMPLE_RATE
 
 
-def frame_count(samples, fps, rate=SAMPLE_RATE):
+def frame_count(samples, fps):
     """ceil(seconds * fps), at least 1: the motion never ends before the speech."""
-    return max(1, math.ceil(samples * fps / rate - 1e-9))  # 1e-9: the rounding of the division
+    # 1e-9: the rounding of the division
+    return max(1, math.ceil(samples * fps / SAMPLE_RATE - 1e-9))
 
 
 def motion_frames(pieces, rate, first_centre, fps, frames):

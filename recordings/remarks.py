@@ -1,7 +1,7 @@
 """What is odd about a take without being an error: one sentence each, kept in Motion.remarks.
 
-lab/check.py says all of it; training says once what many takes share (say_once). In reading order:
-how the body stands and moves, how long motion and sound are, saying it.
+lab/check.py says all of it; training says once what many takes share (say_remarks). In reading
+order: how the body stands and moves, how long motion and sound are, saying it.
 """
 
 import re
@@ -32,8 +32,8 @@ def odd_body(motion):
 def way_up(motion):
     """Mean direction from the hips to the head [3], over some 50 frames; its length is at most 1.
 
-    Without legs the hips are the root, without a head the neck will do. None if there is neither,
-    or no way between them.
+    Without legs the hips are the root. The neck will do for the head. None if there is neither, or
+    no way between them.
     """
     try:
         top = first_joint(motion, "", "head|neck")
@@ -109,7 +109,7 @@ def said_rate(bvh):
 # ------------------------------------------------------------------------------------------------
 # Saying it
 # ------------------------------------------------------------------------------------------------
-def say_once(remarks):
+def say_remarks(remarks):
     """Remarks [(file, sentence)] on standard error: of those that differ in numbers only, one."""
     alike = {}
     for path, what in remarks:

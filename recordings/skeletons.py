@@ -12,7 +12,7 @@ from body.joints import has_feet
 from body.motion import BvhError
 from body.size import height_of
 from recordings.pairs import CorpusError, leave_out, load_take
-from recordings.remarks import say_once
+from recordings.remarks import say_remarks
 from tools import InputError
 
 
@@ -123,4 +123,4 @@ def takes_of_one_skeleton(pairs, fps, skip=False, progress=True):
             f"{pairs[0][0].parent}: none of its {len(pairs)} takes can be used; "
             "mend what the lines above name"
         )
-    say_once(remarks)
+    say_remarks(remarks)
