@@ -366,7 +366,7 @@ function makeGlPainter() {
     gl.bindVertexArray(mesh);
     gl.bindBuffer(gl.ARRAY_BUFFER, cornerBuffer);
     gl.bufferSubData(gl.ARRAY_BUFFER, 0, corners);
-    const ratio = figure.width / camera.width, view = matrixOfView();
+    const view = matrixOfView();
     const tall = Math.floor(figure.height / rowsOnStage);
     gl.viewport(0, 0, figure.width, figure.height);
     gl.clearColor(0, 0, 0, 0);
@@ -379,7 +379,6 @@ function makeGlPainter() {
       paintFloor(row, area, view);
       paintBodies(row, view);
     }
-    return ratio;
   };
 }
 

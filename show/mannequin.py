@@ -114,7 +114,6 @@ class Dressed:
     """A motion, ready to be drawn."""
 
     points: np.ndarray  # [F, P, 3] in body heights: joints, End Sites, then points of our own
-    parents: np.ndarray  # [P]; -1 for the root and for the foot of a stand
     names: list  # [P]; "" for what is no joint
     height: float  # the body's, in the motion's unit
     parts: list  # of Part
@@ -442,18 +441,16 @@ class _Tailor:
     def dressed(self):
         """The points of all that was made -> Dressed."""
         a, joints = self.anatomy, len(self.motion.names)
-        points, parents = shown_points(replace(self.motion, end_sites=self.ends))
+        points, _ = shown_points(replace(self.motion, end_sites=self.ends))
         points = points / self.height  # [F, P, 3]
         names = [*self.motion.names, *[""] * (points.shape[1] - joints)]
         if self.stand:
-            points, parents = self._on_a_stand(points, parents)
+            points = self._on_a_stand(points)
             names += ["", ""]
         across, wrists = tuple(a.shoulders or a.hips), [arm and arm[-1] for arm in a.arms]
-        return Dressed(
-            points, parents, names, self.height, self.parts, across, wrists, a.head, a.pelvis
-        )
+        return Dressed(points, names, self.height, self.parts, across, wrists, a.head, a.pelvis)
 
-    def _on_a_stand(self, points, parents):
+    def _on_a_stand(self, points):
         """A pole from the hips to a foot on the floor, which does not move."""
         hips = sum(weight * points[:, p] for p, weight in self.stand)  # [F, 3]
         foot = hips.mean(axis=0) - [0, STAND, 0]
@@ -463,4 +460,4 @@ class _Tailor:
         self.rod("stand", [last, self.stand], (0.008, 0.008), sides=10)
         base = [between(last, above, way) for way in (0, 0.01, 0.05, 0.06)]
         self.rod("stand", base, (0.001, 0.085, 0.085, 0.001), sides=28)
-        return points, np.append(parents, [-1, -1])
+        return points
