@@ -372,6 +372,15 @@ def test_it_opens_from_disk_and_asks_nobody_for_anything(open_page):
     assert not page.js("player.playing()") and page.js("player.frame()") == 20
 
 
+def test_a_lone_right_hand_keeps_its_colour(open_page):
+    label, names, *rest = person()
+    names = [name.replace("Left", "Bone") for name in names]
+    page = open_page([(label, names, *rest)])
+    assert page.js("bodies[0].trails.map(t => t.point)") == [names.index("RightHand")]
+    right = page.js('readPart(["right", 5, []]).colour')
+    assert page.js("bodies[0].trails.map(t => t.colour)") == [right]
+
+
 def test_a_title_may_contain_anything(open_page):
     title = 'He said "</script><b>&amp;" – naïve'
     page = open_page(title=title)
