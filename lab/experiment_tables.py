@@ -86,7 +86,8 @@ def bars(axis, name, rows, made):
             axis.plot(score["each"], [n] * len(score["each"]), "o", color="#333333", ms=3)
             if score["mean"] > edge > 0:
                 place = dict(x=0.97 * edge, y=n, ha="right", va="center", fontsize=8)
-                axis.text(s=f"{score['mean']:.3g}", **place)
+                digits = ".3g" if score["mean"] < 1000 else ".0f"
+                axis.text(s=format(score["mean"], digits), **place)
     labels = [row["label"] for row in rows]
     axis.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.5))
 

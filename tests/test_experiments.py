@@ -215,12 +215,12 @@ def test_what_is_not_defined_for_a_seed_has_no_mean():
 
 def test_a_bar_far_longer_than_the_first_ends_at_the_edge_with_its_number():
     """One bad row would else squeeze all others."""
-    values = dict(ours=2.0, near=10.0, far=887.0)
+    values = dict(ours=2.0, near=10.0, far=88.7, farther=1104.7)
     rows = [dict(label=label, scores=dict(jerk=score(each))) for label, each in values.items()]
     axis = new_figure(3, 3).subplots()
     experiment_tables.bars(axis, "jerk", rows, rows)
     assert axis.get_xlim() == (0.0, 10.0)
-    assert [text.get_text() for text in axis.texts] == ["887"]
+    assert [text.get_text() for text in axis.texts] == ["88.7", "1105"]
 
 
 @pytest.mark.parametrize("first", [4.0, None])
