@@ -421,7 +421,7 @@ def default_device():
 
 
 def fits_pattern(name, pattern):
-    """Does a name fit a pattern with * and ?? [ is a letter: a take may be called "take [1]"."""
+    """Does a name fit a pattern? Only * and ? are special: a take may be called "take [1]"."""
     return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
 
 

@@ -10,6 +10,11 @@ import numpy as np
 from lab.experiment_runs import BOUNDS
 from show.figures import new_figure, write_picture
 
+WITHOUT_ANSWERS = (  # they stand in for beat_f1 where nobody knows when to beat
+    "strokes_per_minute",
+    "onset_hits",
+    "onset_hits_shifted",
+)
 SHOWN = (
     "beat_f1",
     "beat_f1_mismatched",
@@ -27,11 +32,8 @@ SHOWN = (
     "first_20_s_beat_f1",
     "last_20_s_beat_f1",
     "seconds_per_second",
-    "strokes_per_minute",
-    "onset_hits",
-    "onset_hits_shifted",
+    *WITHOUT_ANSWERS,
 )
-WITHOUT_ANSWERS = SHOWN[-3:]  # they stand in for beat_f1 where nobody knows when to beat
 LONG = 5.0  # times the first bar: longer ones run out of the panel, and the others can be told
 
 

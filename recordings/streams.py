@@ -208,7 +208,7 @@ def ogg_parts(file, path, at, stop):
             if sound or not starts:
                 _refuse_open(path, going)
                 starts.append(at)
-        elif number != going.get(serial, number - 1) + 1:
+        elif serial in going and number != going[serial] + 1:
             raise SpeechError(f"{path}: a page of its Ogg stream is missing; copy it again")
         going[serial] = number
         sound = not begins

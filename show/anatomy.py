@@ -62,9 +62,9 @@ def _meeting(motion, pair):
 def stature(motion, anatomy=None):
     """The height of the body in the motion's unit, from its bones: what it is drawn in.
 
-    Raised hands or a crouch change nothing, which they do in body.size.height_of. Ankle to hip and
-    hips to head are 0.86 of a height; an arm without its hand is 0.33 of it. Without either, it is
-    what the points reach.
+    Raised hands or a crouch change body.size.height_of, but not this. Ankle to hip and hips to head
+    are 0.86 of a height; an arm without its hand is 0.33 of it. Without either, it is what the
+    points reach.
     """
     anatomy = anatomy or find_anatomy(motion)
     bones = np.linalg.norm(motion.positions[len(motion) // 2], axis=-1)  # [J]
@@ -88,7 +88,7 @@ class Directions:
         self.R, self.p = motion.world()
         sides = anatomy.shoulders or anatomy.hips
         self.rest = None
-        if not sides:  # as good as nothing is known: it looks where the file does
+        if not sides:  # neither shoulders nor hips: up and front are the file's Y and Z
             self.up = np.broadcast_to([0.0, 1.0, 0.0], (len(motion), 3))
             self.front = np.broadcast_to([0.0, 0.0, 1.0], (len(motion), 3))
             return
